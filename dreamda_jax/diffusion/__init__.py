@@ -1,0 +1,1 @@
+"""Schedules, steps, inversion and perturbation: pure JAX on callables."""

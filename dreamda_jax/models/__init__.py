@@ -1,0 +1,1 @@
+"""Networks and their weights. The only place that imports diffusers."""

@@ -1,0 +1,23 @@
+"""Array shapes in one place, as jaxtyping aliases.
+
+Axis names: `b` seed images, `n` variants of one seed, `r` rows of a U-Net call, `s` executed steps,
+`h w` height and width (pixels for images, latent cells for latents), `l` tokens, `d` channels.
+Latents are NCHW, as in diffusers; images are NHWC, as on disk. Scheduler arithmetic is float32.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Array, Float, Int, Key, UInt, UInt8
+
+Params = Any  # a nested dict of arrays, as Flax uses it
+
+Image = UInt8[Array, "*b h w 3"]  # sRGB, 0..255
+Latent = Float[Array, "*b 4 h w"]  # scaled by the VAE's scaling factor: about unit variance
+Bottleneck = Float[Array, "r h w d"]  # NHWC, the output of the U-Net's mid block
+Context = Float[Array, "*b l d"]  # encoder_hidden_states: the text encoder's last hidden state
+TokenIds = Int[Array, "b l"]
+KeyArray = Key[Array, "*b"] | UInt[Array, "*b 2"]
+
+Denoise = Callable[[Latent, Int[Array, ""], Context], Latent]
+"""`denoise(latents, timestep, context)`: the network's raw output (ε or v), in float32."""
