@@ -1,1 +1,1 @@
-"""Methods that make synthetic images, one file each, behind one small interface."""
+"""Methods that make synthetic images, one file each, behind one small interface (`method.py`)."""

@@ -1,0 +1,172 @@
+"""What all entry points share: flags, `--config`, `--help`, and errors a person can act on.
+
+Like the entry points, this file may know ml_collections; below it everything takes keyword arguments.
+"""
+
+import difflib
+import inspect
+import pathlib
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from dreamda_jax.errors import UserError
+
+FLAGS = flags.FLAGS
+
+
+def define_config_flag() -> None:
+    """`--config FILE`, with every field overridable as `--config.section.field=value`."""
+    if "config" not in FLAGS:  # entry points are imported side by side in tests
+        config_flags.DEFINE_config_file(
+            "config",
+            None,
+            "Configuration file, such as configs/fashion.py. Any field of it can be set as "
+            "--config.section.field=value.",
+            lock_config=True,
+        )
+
+
+def read_config() -> dict[str, Any]:
+    """The resolved configuration as nested plain dicts.
+
+    Raises:
+      UserError: no `--config` was given.
+    """
+    if FLAGS.config is None:
+        raise UserError("no configuration given: add --config configs/fashion.py (or your own file)")
+    return FLAGS.config.to_dict()
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parses the flags and runs `main`; the process exits with its result.
+
+    0 is success, 1 a `UserError` (printed without a traceback), 2 flags that do not parse.
+    """
+    if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
+        # absl's own --help exits with 1 and shows the flags of absl itself.
+        print(_help(sys.modules["__main__"]))
+        sys.exit(0)
+    _make_config_importable(sys.argv)
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+
+
+def bind(function: Callable[..., Any], values: Mapping[str, Any], section: str) -> Any:
+    """`function(**values)`, with names and types checked first against its signature.
+
+    Args:
+      function: a dataclass or a function with keyword arguments.
+      values: the fields of one section of the configuration.
+      section: the section's name, for messages.
+
+    Raises:
+      UserError: an unknown field (the nearest is suggested), a missing one, a value of the wrong type,
+        or whatever ValueError `function` raises itself.
+    """
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function if inspect.isfunction(function) else function.__init__)
+    for name, value in values.items():
+        if name not in parameters:
+            raise UserError(_unknown(f"{section}.{name}", name, parameters))
+        if name in hints and not _fits(value, hints[name]):
+            wanted = getattr(hints[name], "__name__", None) or str(hints[name])
+            if typing.get_origin(hints[name]) is not None:
+                wanted = _describe(hints[name])
+            raise UserError(f"config field {section}.{name} must be {wanted}, got {value!r}")
+    missing = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty and name not in values
+    ]
+    if missing:
+        raise UserError(f"config section {section} lacks {', '.join(missing)}")
+    try:
+        return function(**values)
+    except ValueError as error:
+        raise UserError(f"config section {section}: {error}") from error
+
+
+def choose(options: Mapping[str, Any], name: str, field: str) -> Any:
+    """`options[name]`, or a UserError that names the nearest."""
+    if name not in options:
+        raise UserError(_unknown(field, name, options, what="value"))
+    return options[name]
+
+
+def _unknown(where: str, name: str, known: Mapping[str, Any], what: str = "config field") -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    given = f" {name!r} for" if what == "value" else ""
+    return f"unknown {what}{given} {where}{hint} (there are: {', '.join(known)})"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return True
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(value) for value in typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_describe(part) for part in typing.get_args(hint))
+    return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
+
+
+def _help(module: types.ModuleType) -> str:
+    lines = [(module.__doc__ or "").strip(), "", "Flags:"]
+    for flag in FLAGS.flags_by_module_dict().get("__main__", []) + (
+        [FLAGS["config"]] if "config" in FLAGS else []
+    ):
+        default = "" if flag.default is None else f" (default: {flag.default})"
+        lines.append(f"  --{flag.name}: {flag.help}{default}")
+    return "\n".join(lines)
+
+
+def _make_config_importable(argv: list[str]) -> None:
+    """Lets a configuration import its neighbours (`configs.defaults`) from any working directory."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config":
+            path = pathlib.Path((value or following).split(":")[0])
+            sys.path.append(str(path.resolve().parent.parent))
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        _fail(str(error), code=2)
+    except (FileNotFoundError, ImportError, AttributeError, TypeError, KeyError) as error:
+        _fail(f"configuration: {error}", code=2)
+    if len(rest) > 1:
+        _fail(f"unexpected argument {rest[1]!r}: flags start with --", code=2)
+    return rest
+
+
+def _guarded(main: Callable[[], int | None], _: list[str]) -> None:
+    try:
+        code = main()
+    except UserError as error:
+        _fail(str(error), code=1)
+    sys.exit(code or 0)
+
+
+def _fail(message: str, *, code: int) -> typing.NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

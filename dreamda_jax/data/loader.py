@@ -1,0 +1,154 @@
+"""Decoding many seeds ahead of time, in Grain's threads or worker processes."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import grain
+import numpy as np
+from absl import flags
+
+from dreamda_jax.data.sources import Source
+from dreamda_jax.data.transforms import Crop, ImageError, decode_image
+
+
+class Seed(NamedTuple):
+    """One seed image, ready for the VAE, or the reason why there is none."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a record
+    """Its place in the source: the seed image id."""
+    name: str
+    label: int
+    text: str | None
+    pixels: np.ndarray | None
+    """uint8 [resolution, resolution, 3]; None if the image could not be decoded."""
+    error: str | None
+    """Short reason such as "truncated"; None if the image is good."""
+    enlarged: bool
+    """The original was smaller than the target on a side that counts."""
+
+
+def load_seeds(
+    source: Source,
+    indices: Sequence[int],
+    *,
+    resolution: int,
+    crop: Crop,
+    num_workers: int = 0,
+    num_threads: int = 2,
+    prefetch: int = 16,
+) -> Iterator[Seed]:
+    """Reads and decodes seeds in the order asked for, ahead of the consumer.
+
+    Closing the iterator early (`close()`, or leaving a `with contextlib.closing(...)`) stops the
+    threads and worker processes. The result does not depend on `num_workers` or `num_threads`.
+
+    Args:
+      source: where the images are; it is pickled when there are worker processes.
+      indices: seed image ids, in any order, repeats allowed.
+      resolution: side of the square result.
+      crop: "center" or "squash"; see `transforms.decode_image`.
+      num_workers: decoding processes; 0 decodes in threads of this process. Each takes seconds to
+        start, since it imports Grain and the caller's main module afresh.
+      num_threads: decoding threads in each process (Pillow lets go of the GIL while decoding).
+      prefetch: how many decoded seeds to hold ready, over all processes.
+
+    Yields:
+      Exactly one `Seed` for each index. An image that cannot be used has `error` set.
+
+    Raises:
+      ValueError: a negative number of workers or threads, `prefetch` below 1, a bad `crop`.
+      Exception: whatever the source or the disk raises; only `ImageError` becomes a `Seed`.
+    """
+    if num_workers < 0 or num_threads < 0 or prefetch < 1:
+        raise ValueError(
+            "num_workers and num_threads must be at least 0 and prefetch at least 1, got "
+            f"{num_workers}, {num_threads}, {prefetch}"
+        )
+    if resolution < 1 or crop not in ("center", "squash"):
+        raise ValueError(f"bad resolution {resolution} or crop {crop!r}")
+    order = [int(index) for index in indices]
+    decode = _Decode(source=source, resolution=resolution, crop=crop)
+    return _iterate(order, decode, min(num_workers, len(order)), num_threads, prefetch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decode:
+    """Index -> Seed; a class rather than a closure, so that it pickles by reference."""
+
+    source: Source
+    resolution: int
+    crop: Crop
+
+    def __call__(self, index: int) -> Seed:
+        example = self.source[index]
+        try:
+            image = decode_image(example.content, resolution=self.resolution, crop=self.crop)
+        except ImageError as error:
+            return Seed(
+                example.index, example.name, example.label, example.text, None, str(error), False
+            )
+        return Seed(
+            example.index,
+            example.name,
+            example.label,
+            example.text,
+            image.pixels,
+            None,
+            # The short side decides for both ways of cropping.
+            min(image.width, image.height) < self.resolution,
+        )
+
+
+def _iterate(
+    order: list[int], decode: _Decode, num_workers: int, num_threads: int, prefetch: int
+) -> Iterator[Seed]:
+    if not order:
+        return
+    per_process = max(1, prefetch // max(1, num_workers))
+    dataset = (
+        grain.MapDataset.source(order)
+        .map(decode)
+        .to_iter_dataset(
+            grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=per_process)
+        )
+    )
+    if num_workers:
+        # Grain reads one of its flags here and fails outside of an absl application (a notebook,
+        # a test), where nobody has parsed them.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1),
+            _start_worker,
+        )
+        # Through the pipe rather than through shared memory: /dev/shm is 64 MB in a container by
+        # default, and blocks there outlive a process that is killed.
+        dataset = grain.experimental.WithOptionsIterDataset(
+            dataset, grain.experimental.DatasetOptions(min_shm_size=2**62)
+        )
+    iterator = iter(dataset)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+def _start_worker(worker: int, count: int) -> None:
+    """Runs first in every worker process."""
+    del worker, count
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Without this, workers of a parent that was killed would wait for their queue for ever.
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

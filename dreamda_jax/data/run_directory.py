@@ -1,0 +1,270 @@
+"""The output directory of a run, records aside: whose it is, its settings, its lock, its versions.
+
+    DIR/config.json      the resolved settings; a run with other settings is refused
+    DIR/versions.json    what software made it, as of the first start
+    DIR/.lock-<i>        held while process i of the run lives; the kernel releases it on any death
+
+Several hosts may share the directory: whoever comes first creates a file, the others compare.
+"""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shutil
+import socket
+import time
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dreamda_jax.data import atomic
+from dreamda_jax.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock; two processes then waste work but damage nothing
+    fcntl = None  # type: ignore[assignment]
+
+_FORMAT = "dreamda_jax run"
+_PACKAGES = (
+    *("array-record", "diffusers", "dreamda-jax", "flax", "jax", "numpy", "pillow"),
+    *("tensorflow-datasets", "transformers"),
+)
+_ABSENT = object()
+_LOG = logging.getLogger(__name__)
+_held_descriptors: set[int] = set()
+
+
+def _close_in_child() -> None:
+    # A forked worker would share the lock and keep it after its parent was killed.
+    for descriptor in _held_descriptors:
+        os.close(descriptor)
+    _held_descriptors.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+@dataclass
+class Run:
+    """An output directory this process holds; a context manager that lets go of it."""
+
+    directory: Path
+    resumed: bool  # the directory held a run with these settings before
+    _lock: int | None = field(default=None, repr=False)
+
+    def close(self) -> None:
+        """Release the lock; what is written stays."""
+        if self._lock is not None:
+            _held_descriptors.discard(self._lock)
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_run(directory: Path, settings: Mapping[str, Any], *, process_index: int = 0) -> Run:
+    """Create an output directory, or take up again the one made with the same settings.
+
+    Args:
+        directory: made with its parents if absent.
+        settings: everything that decides the output, nested dicts of plain values; leave out what
+            cannot change it (number of workers, log intervals).
+        process_index: of this host among those sharing the directory: each has its own lock.
+
+    Raises:
+        UserError: not a directory, holds something else, made with other settings, in use by
+            another process, or not writable.
+    """
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"The output {directory} is a file. Give a directory.")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _refuse_a_foreign_directory(directory)
+        run = Run(directory, resumed=False, _lock=_lock(directory, process_index))
+    except OSError as error:
+        raise UserError(
+            f"The output directory {directory} cannot be written ({error.strerror or error}). "
+            "Change its permissions or give another one."
+        ) from error
+    try:
+        content = {"format": _FORMAT, "settings": _plain(settings)}
+        with atomic.disk_full_is_a_user_error(directory, needed=100_000):
+            created = atomic.create_if_absent(directory / "config.json", atomic.to_json(content))
+            _record_versions(directory)
+        run.resumed = not created
+        if run.resumed:
+            _compare_settings(directory, content["settings"])
+    except BaseException:
+        run.close()
+        raise
+    return run
+
+
+def check_free_space(path: Path, *, needed: int) -> None:
+    """Compare an estimate with what is free where `path` is or will be.
+
+    Raises:
+        UserError: `needed` bytes do not fit; the message gives both numbers.
+    """
+    free = free_bytes(path)
+    if needed > free:
+        raise UserError(
+            f"About {needed:,} bytes are needed in {path}, and {free:,} are free. Free some space, "
+            "give another output directory, or make fewer images."
+        )
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes this user may still write where `path` is, or will be once it is made."""
+    path = Path(path).absolute()
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def settings_difference(here: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for each field that differs, such as `method.noise_scale: 3.0 here, 5.0 now`."""
+    old, new = _flatten(_plain(here)), _flatten(_plain(now))
+    lines = []
+    for name in sorted({*old, *new}):
+        left, right = old.get(name, _ABSENT), new.get(name, _ABSENT)
+        # 3 and 3.0 are the same setting; True and 1 are not; NaN equals itself.
+        same = left == right and isinstance(left, bool) == isinstance(right, bool)
+        if not same and repr(left) != repr(right):
+            lines.append(f"{name}: {_show(left)} here, {_show(right)} now")
+    return lines
+
+
+def _refuse_a_foreign_directory(directory: Path) -> None:
+    names = sorted(entry.name for entry in os.scandir(directory))
+    foreign = [name for name in names if not name.startswith((".lock-", atomic.PREFIX))]
+    config = directory / "config.json"
+    # Asked after listing: another host may be creating the run at this moment.
+    if not foreign or (config.exists() and _read_config(config) is not None):
+        return
+    shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+    raise UserError(
+        f"The output directory {directory} holds something else: {shown}. Give a new or an empty "
+        "directory."
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+    """Settings of a `config.json` of ours; None if it is something else (the name is common)."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        return None
+    settings = content.get("settings")
+    return settings if isinstance(settings, dict) else None
+
+
+def _compare_settings(directory: Path, settings: Mapping[str, Any]) -> None:
+    here = _read_config(directory / "config.json")
+    lines = settings_difference(here or {}, settings)
+    if lines:
+        raise UserError(
+            f"{directory} was started with other settings:\n  "
+            + "\n  ".join(lines)
+            + "\nRestore them to continue that run, or give another output directory."
+        )
+
+
+def _lock(directory: Path, process_index: int) -> int | None:
+    """The descriptor that holds the lock, or None where there are no locks.
+
+    Raises:
+        UserError: another live process holds it.
+    """
+    if fcntl is None:
+        return None
+    path = directory / f".lock-{process_index}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise UserError(
+            f"{directory} is in use by another process ({holder or 'just starting'}). Wait for it, "
+            "stop it, or give another output directory."
+        ) from None
+    except OSError as error:  # some network file systems have no locks
+        _LOG.warning("%s cannot be locked (%s): start only one process on it.", path, error)
+        os.close(descriptor)
+        return None
+    now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    os.ftruncate(descriptor, 0)
+    text = f"process {os.getpid()} on {socket.gethostname()}, started {now}\n"
+    os.pwrite(descriptor, text.encode(), 0)
+    _held_descriptors.add(descriptor)
+    return descriptor
+
+
+def _record_versions(directory: Path) -> None:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    path = directory / "versions.json"
+    if atomic.create_if_absent(path, atomic.to_json(versions)):
+        return
+    try:
+        lines = settings_difference(json.loads(path.read_bytes()), versions)
+    except (ValueError, AttributeError):
+        lines = ["versions.json is unreadable"]
+    if lines:
+        _LOG.warning(
+            "%s was started with other software, new images may differ in their last bits: %s",
+            directory,
+            "; ".join(lines),
+        )
+
+
+def _plain(value: Any) -> Any:
+    """What JSON makes of a value, so that settings compare equal to their stored form."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a numpy scalar
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a setting must be a plain value, got {type(value).__name__}: {value!r}")
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _show(value: Any) -> str:
+    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,248 @@
+"""From an encoded image of any kind to square uint8 RGB, on the host, in numpy and Pillow.
+
+Value range and layout: sRGB 0..255, [height, width, channel].
+"""
+
+import errno
+import io
+import pathlib
+import stat
+import struct
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+Crop = Literal["center", "squash"]
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit for an error: a quarter of a gigabyte of 8-bit RGB, three times over."""
+
+# Formats whose decoders are part of Pillow. The list is closed because Pillow would otherwise try
+# whatever the content looks like, and an EPS file named .png would start Ghostscript.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+_MAX_BYTES_PER_PIXEL = 8  # 16-bit RGBA, uncompressed: no honest file is larger
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_UNAVAILABLE = {
+    errno.ENOENT: "missing",
+    errno.ENOTDIR: "missing",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ELOOP: "circle of symbolic links",
+    errno.ENAMETOOLONG: "file name too long",
+}
+
+
+class ImageError(ValueError):
+    """One image cannot be used; the message is a short reason such as "truncated"."""
+
+
+class DecodedImage(NamedTuple):
+    """A decoded image and the size it had."""
+
+    pixels: np.ndarray
+    """uint8 [resolution, resolution, 3]."""
+    width: int
+    """Of the original, in pixels, upright (after its EXIF orientation)."""
+    height: int
+
+
+def decode_image(
+    content: pathlib.Path | bytes | np.ndarray,
+    *,
+    resolution: int,
+    crop: Crop,
+    max_pixels: int = MAX_PIXELS,
+) -> DecodedImage:
+    """Decodes an image, turns it upright and makes it square RGB.
+
+    To RGB: EXIF orientation is applied; transparency is composited on white (the usual
+    background of cut-out product pictures; the colour beneath is often garbage); grey is repeated;
+    CMYK is converted without its colour profile; 16-bit grey is scaled from 0..65535, whatever its
+    contents. 32-bit integer and float images have no fixed range: see `_scale_to_bytes`. Animated
+    images and multi-page TIFFs give their first frame.
+
+    To a square: "center" takes the largest centred square and scales it, "squash" scales both
+    sides. Scaling is Pillow's Lanczos, antialiased when shrinking. An image that already has the
+    target size passes unchanged, e.g. 32x32 content at resolution 32.
+
+    Args:
+      content: a file, encoded bytes (jpeg, png, webp, bmp, gif, tiff, ppm, jpeg 2000, avif), or
+        uint8 pixels [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] (RGBA).
+      resolution: side of the result in pixels.
+      crop: "center" or "squash".
+      max_pixels: larger images are refused by their header, before any pixel is decoded.
+
+    Returns:
+      Pixels uint8 [resolution, resolution, 3], own memory, and the original's size.
+
+    Raises:
+      ImageError: missing, empty, truncated, damaged, not an image, too large.
+      ValueError: a bad `resolution` or `crop`, or an array that is not uint8 pixels.
+      OSError: the disk itself failed (I/O error, too many open files): not the image's fault.
+    """
+    if resolution < 1:
+        raise ValueError(f"resolution must be at least 1, got {resolution}")
+    if crop not in ("center", "squash"):
+        raise ValueError(f"crop must be 'center' or 'squash', got {crop!r}")
+    if isinstance(content, np.ndarray):
+        image = _from_array(content, max_pixels)
+    else:
+        if isinstance(content, pathlib.Path):
+            content = _read(content, max_pixels)
+        image = _decode(content, max_pixels)
+    width, height = image.size
+    return DecodedImage(_to_square(image, resolution, crop), width, height)
+
+
+def _to_square(image: Image.Image, resolution: int, crop: Crop) -> np.ndarray:
+    width, height = image.size
+    if crop == "center":
+        # Crop, then scale once: scaling first would blow a 1x100000 strip up to gigabytes.
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    if image.size != (resolution, resolution):
+        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    return np.array(image)
+
+
+def _read(path: pathlib.Path, max_pixels: int) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise ImageError("not a file")
+        if status.st_size > max_pixels * _MAX_BYTES_PER_PIXEL:
+            raise ImageError(f"too large: {status.st_size} bytes")
+        return path.read_bytes()
+    except ImageError:
+        raise
+    except ValueError as error:  # a NUL or a lone surrogate in the name
+        raise ImageError("missing (not a valid file name)") from error
+    except OSError as error:
+        if error.errno not in _UNAVAILABLE:
+            raise
+        raise ImageError(_UNAVAILABLE[error.errno]) from error
+
+
+def _decode(content: bytes, max_pixels: int) -> Image.Image:
+    if not content:
+        raise ImageError("empty file")
+    try:
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+            _check_size(*image.size, max_pixels)
+            image.load()
+            # TIFF has been turned by `load` already and then reports no orientation.
+            return _to_rgb(_upright(image))
+    except (ImageError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(_bomb_reason(content)) from error
+    except UnidentifiedImageError as error:
+        damaged = content.startswith(_SIGNATURES)
+        raise ImageError("truncated (in its header)" if damaged else "not an image") from error
+    # Pillow's decoders raise nearly anything on damaged input: OSError, SyntaxError, struct.error,
+    # zlib.error, EOFError, IndexError. All bytes are in memory, so none of it is the disk's fault.
+    except Exception as error:
+        raise ImageError(_damage(error, content)) from error
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]  # AVIF is optional in Pillow
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"no pixels ({width}x{height})")
+    if width * height > max_pixels:
+        raise ImageError(f"too large: {width}x{height} pixels")
+
+
+def _bomb_reason(content: bytes) -> str:
+    # `Image.open` refuses without saying the size; the format's own class reads just the header.
+    for name in _formats():
+        factory, accepts = Image.OPEN[name]
+        try:
+            if accepts and accepts(content[:16]) is not True:
+                continue
+            width, height = factory(io.BytesIO(content), "").size
+        except Exception:  # another format's header
+            continue
+        return f"too large: {width}x{height} pixels"
+    return "too large"
+
+
+def _damage(error: Exception, content: bytes) -> str:
+    text = str(error)
+    # WebP's decoder does not say; the container's header has the length.
+    if content[:4] == b"RIFF" and len(content) < int.from_bytes(content[4:8], "little") + 8:
+        return "truncated"
+    signs = ("truncated", "not enough", "too short", "unexpected end", "failed to read next frame")
+    if isinstance(error, EOFError | struct.error) or any(sign in text.lower() for sign in signs):
+        return "truncated"
+    return f"damaged ({text or type(error).__name__})"[:200]
+
+
+def _upright(image: ImageFile.ImageFile) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # damaged EXIF data around sound pixels
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = _scale_to_bytes(np.asarray(image), image.mode)
+        return Image.fromarray(values).convert("RGB")
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scale_to_bytes(values: np.ndarray, mode: str) -> np.ndarray:
+    """Grey of more than eight bits -> uint8 [h, w].
+
+    The range is the smallest of 0..1 (float only), 0..255 (not for 16-bit modes, whose range is
+    known) and 0..65535 that holds every value; failing all of them, the image's own minimum and
+    maximum. NaN counts as black.
+    """
+    wide = values.astype(np.float64)
+    finite = np.isfinite(wide)
+    if not finite.any():
+        raise ImageError("no finite pixel value")
+    wide = np.where(finite, wide, wide[finite].min())
+    low, high = wide.min(), wide.max()
+    ranges = {"I": (255.0, 65535.0), "F": (1.0, 255.0, 65535.0)}.get(mode, (65535.0,))
+    top = next((top for top in ranges if high <= top), None) if low >= 0 else None
+    if top is None:
+        wide, top = wide - low, max(high - low, np.finfo(np.float64).tiny)
+    return np.round(wide * (255.0 / top)).astype(np.uint8)
+
+
+def _from_array(pixels: np.ndarray, max_pixels: int) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        raise ValueError(
+            f"pixels must be uint8 [h, w] or [h, w, channels], got {pixels.dtype} {pixels.shape}"
+        )
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4):
+        raise ValueError(f"pixels must have 1, 3 or 4 channels, got shape {pixels.shape}")
+    _check_size(pixels.shape[1], pixels.shape[0], max_pixels)
+    squeezed = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(squeezed)))

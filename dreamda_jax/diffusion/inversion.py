@@ -1,0 +1,81 @@
+"""From an image's latent to the noise that makes it: CycleDiffusion and DDIM inversion.
+
+Both run one `jax.lax.scan` over the schedule and see the network only as `predict(latents, timestep,
+alpha) -> ε`, with the source prompt already inside.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dreamda_jax.diffusion import keys as keys_lib
+from dreamda_jax.diffusion import steps
+from dreamda_jax.diffusion.keys import RawKeys, Stream
+from dreamda_jax.diffusion.schedule import Schedule
+from dreamda_jax.types import Latent
+
+PredictEpsilon = Callable[[Latent, Int[Array, ""], Float[Array, ""]], Latent]
+
+
+def draw_start(x0: Latent, keys: RawKeys, schedule: Schedule) -> Latent:
+    """x_T ~ q(x_T | x_0) at the schedule's first timestep, one key per row."""
+    noise = keys_lib.normal(keys, schedule.timesteps[0], Stream.START, x0.shape[1:])
+    return steps.add_noise(x0, noise, schedule.alpha[0])
+
+
+def cycle_diffusion_inversion(
+    predict: PredictEpsilon, x0: Latent, start: Latent, keys: RawKeys, schedule: Schedule
+) -> Float[Array, "s r 4 h w"]:
+    """The noise z_t that leads the reverse process from `start` back to `x0` exactly.
+
+    Draws x_{t⁻} ~ q(x_{t⁻} | x_t, x_0) for each step, the last of which returns x_0 itself, and records
+    z_t = (x_{t⁻} − μ_θ(x_t)) / σ_t (CycleDiffusion, arXiv 2210.05559, Alg. 1).
+
+    Args:
+      predict: ε under the source prompt.
+      x0: float32 [r, 4, h, w].
+      start: x_T, as `draw_start` gives it; float32 [r, 4, h, w].
+      keys: uint32 [r, 2]; row i's draws depend on key i only.
+      schedule: with every σ_t > 0.
+
+    Returns:
+      float32 [s, r, 4, h, w], in the schedule's order.
+    """
+    last = jnp.arange(len(schedule.timesteps)) == len(schedule.timesteps) - 1
+
+    def step(latents: Latent, now: tuple) -> tuple[Latent, Latent]:
+        t, _, alpha, alpha_previous, sigma, is_last = now
+        mean = steps.posterior_mean(latents, x0, alpha, alpha_previous, sigma)
+        draw = keys_lib.normal(keys, t, Stream.POSTERIOR, x0.shape[1:])
+        following = jnp.where(is_last, x0, mean + sigma * draw)
+        epsilon = predict(latents, t, alpha)
+        predicted = steps.step_mean(
+            steps.predict_x0(latents, epsilon, alpha), epsilon, alpha_previous, sigma
+        )
+        return following, steps.recover_noise(following, predicted, sigma)
+
+    _, noise = jax.lax.scan(step, start, (*schedule, last))
+    return noise
+
+
+def ddim_inversion(predict: PredictEpsilon, x0: Latent, schedule: Schedule) -> Latent:
+    """x_T by running deterministic DDIM backwards (Eq. 5): exact only as the steps get small.
+
+    Args:
+      predict: ε under the source prompt.
+      x0: float32 [r, 4, h, w].
+      schedule: its σ_t are not used.
+
+    Returns:
+      float32 [r, 4, h, w] at the schedule's first timestep.
+    """
+
+    def step(latents: Latent, now: tuple) -> tuple[Latent, None]:
+        _, previous, alpha, alpha_previous, _ = now
+        epsilon = predict(latents, previous, alpha_previous)
+        return steps.ddim_inversion_step(latents, epsilon, alpha_previous, alpha), None
+
+    start, _ = jax.lax.scan(step, x0, tuple(schedule), reverse=True)
+    return start

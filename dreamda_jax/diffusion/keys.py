@@ -1,0 +1,54 @@
+"""Where every random number comes from (docs/design.md §5).
+
+    root ─ fold_in(seed image id) ─ fold_in(0)           draws that belong to the seed itself
+                                  └ fold_in(variant + 1)  draws of one variant
+                                                  └ fold_in(timestep) ─ fold_in(stream)
+
+Never from a device, a host or a place in a batch: so one image can be made again alone, and any number
+of devices makes the same set. Keys travel as raw uint32 data, [..., 2], which records can store.
+"""
+
+import enum
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt
+
+RawKeys = UInt[Array, "r 2"]
+
+
+class Stream(enum.IntEnum):
+    """What a draw is for; two streams of one key are independent."""
+
+    START = 0  # x_T
+    POSTERIOR = 1  # x_{t⁻} ~ q(x_{t⁻} | x_t, x_0)
+    STEP = 2  # z_t of a reverse step with η > 0
+    PERTURBATION = 3  # ε_h at the bottleneck, or at another site
+
+
+def seed_keys(root: UInt[Array, "2"], seed_ids: Int[Array, "r"]) -> RawKeys:
+    """One key per seed image id: what a record stores as `key`."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(root, seed_ids)
+
+
+def own_keys(keys: RawKeys) -> RawKeys:
+    """The seeds' own streams, shared by all their variants."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, 0)
+
+
+def variant_keys(keys: RawKeys, variants: Int[Array, "n"]) -> UInt[Array, "r n 2"]:
+    """One key for each seed and variant."""
+    across = jax.vmap(jax.random.fold_in, (None, 0))
+    return jax.vmap(across, (0, None))(keys, variants + 1)
+
+
+def normal(
+    keys: RawKeys, timestep: Int[Array, ""], stream: Stream, shape: tuple[int, ...]
+) -> Float[Array, "r ..."]:
+    """Standard normal noise, float32 [r, *shape]: row i depends on key i, timestep and stream only."""
+
+    def draw(key: UInt[Array, "2"]) -> jax.Array:
+        key = jax.random.fold_in(jax.random.fold_in(key, timestep), stream)
+        return jax.random.normal(key, shape, jnp.float32)
+
+    return jax.vmap(draw)(keys)

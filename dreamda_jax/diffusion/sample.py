@@ -1,0 +1,77 @@
+"""The reverse loop: from x_T to x_0 in one `jax.lax.scan`, with or without perturbation."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Int
+
+from dreamda_jax.diffusion import steps
+from dreamda_jax.diffusion.schedule import Schedule
+from dreamda_jax.types import Latent
+
+class Noises(NamedTuple):
+    """The ε of one step.
+
+    Attributes:
+      noisy: ε̃, predicted with the perturbation, float32 [r, 4, h, w].
+      clean: ε, predicted without it, where the asymmetric rule is wanted; else None.
+      mean_square: mean square of what the noise was added to, float32 [].
+    """
+
+    noisy: Latent
+    clean: Latent | None
+    mean_square: Float[Array, ""]
+
+
+class Reversed(NamedTuple):
+    """What the reverse loop gives.
+
+    Attributes:
+      latents: x_0, float32 [r, 4, h, w].
+      mean_squares: `Noises.mean_square` of each step, float32 [s].
+      trajectory: x_{t⁻} after each step, float32 [s, r, 4, h, w], or None.
+    """
+
+    latents: Latent
+    mean_squares: Float[Array, "s"]
+    trajectory: Float[Array, "s r 4 h w"] | None
+
+
+def perturbed_reverse(
+    predict: Callable[[Latent, Int[Array, ""], Float[Array, ""]], Noises],
+    start: Latent,
+    schedule: Schedule,
+    *,
+    noise: Any,
+    step_noise: Callable[[Any, Int[Array, ""]], Latent],
+    perturb_latents: Callable[[Latent, Int[Array, ""]], Latent] = lambda latents, _: latents,
+    keep_trajectory: bool = False,
+) -> Reversed:
+    """Runs the schedule from x_T down: x_{t⁻} = √ᾱ_{t⁻} x̂_0(ε̃) + √(1−ᾱ_{t⁻}−σ²) ε_dir + σ z.
+
+    official (the release's rule): ε_dir is ε̃. asymmetric (Eq. 6 as printed): ε_dir is the clean ε, so
+    the perturbation enters x̂_0 only. `predict` says which: it returns a clean ε, or None.
+
+    Args:
+      predict: `predict(latents, timestep, alpha)`.
+      start: x_T, float32 [r, 4, h, w].
+      schedule: the executed steps.
+      noise: a pytree with leading axis s, sliced step by step; None if the steps need nothing.
+      step_noise: `step_noise(slice, timestep)`: z_t for every row, float32 [r, 4, h, w].
+      perturb_latents: `perturb_latents(x_t, timestep)`, before each step.
+      keep_trajectory: whether to return every x_{t⁻}.
+    """
+
+    def step(latents: Latent, now: tuple) -> tuple[Latent, tuple]:
+        (t, _, alpha, alpha_previous, sigma), recorded = now
+        latents = perturb_latents(latents, t)
+        noises = predict(latents, t, alpha)
+        direction = noises.noisy if noises.clean is None else noises.clean
+        x0 = steps.predict_x0(latents, noises.noisy, alpha)
+        mean = steps.step_mean(x0, direction, alpha_previous, sigma)
+        latents = mean + sigma * step_noise(recorded, t)
+        return latents, (noises.mean_square, latents if keep_trajectory else None)
+
+    latents, (mean_squares, trajectory) = jax.lax.scan(step, start, (tuple(schedule), noise))
+    return Reversed(latents, mean_squares, trajectory)

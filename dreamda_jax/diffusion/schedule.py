@@ -1,0 +1,144 @@
+"""The noise schedule and the timesteps a run executes: plain numpy, computed once, before any JAX.
+
+Notation (docs/design.md §4): ᾱ_t is the cumulative product of 1-β, t runs down, t⁻ is the next smaller
+timestep of the sub-sequence. Everything is computed in float64 and handed out as float32, which
+scheduler arithmetic stays in even where the network is bfloat16.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+TimestepSpacing = Literal["leading", "trailing", "linspace"]
+
+
+class Schedule(NamedTuple):
+    """The executed steps, from noise to image. Every field has shape [s].
+
+    Attributes:
+      timesteps: int32, the t of each step; decreasing.
+      previous: int32, t⁻ of each step; 0 after the last one, where x_0 is reached.
+      alpha: float32, ᾱ_t.
+      alpha_previous: float32, ᾱ_{t⁻}.
+      sigma: float32, σ_t = η √((1-ᾱ_{t⁻})/(1-ᾱ_t)) √(1-ᾱ_t/ᾱ_{t⁻}) (DDIM, Eq. 16).
+    """
+
+    timesteps: np.ndarray
+    previous: np.ndarray
+    alpha: np.ndarray
+    alpha_previous: np.ndarray
+    sigma: np.ndarray
+
+
+def alphas_cumprod(
+    num_train_timesteps: int, beta_start: float, beta_end: float, beta_schedule: BetaSchedule
+) -> np.ndarray:
+    """ᾱ_t for t = 0 … num_train_timesteps-1, float64, shape [num_train_timesteps].
+
+    Raises:
+      ValueError: `beta_schedule` is not one of the three.
+    """
+    if beta_schedule == "linear":
+        betas = np.linspace(beta_start, beta_end, num_train_timesteps)
+    elif beta_schedule == "scaled_linear":  # Stable Diffusion's
+        betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
+    elif beta_schedule == "squaredcos_cap_v2":  # Nichol & Dhariwal 2021, Eq. 17
+        edges = np.linspace(0.0, 1.0, num_train_timesteps + 1)
+        bar = np.cos((edges + 0.008) / 1.008 * np.pi / 2) ** 2
+        betas = np.minimum(1 - bar[1:] / bar[:-1], 0.999)
+    else:
+        raise ValueError(f"unknown beta_schedule {beta_schedule!r}")
+    return np.cumprod(1.0 - betas)
+
+
+def spaced_timesteps(
+    num_inference_steps: int,
+    num_train_timesteps: int,
+    timestep_spacing: TimestepSpacing,
+    steps_offset: int,
+) -> np.ndarray:
+    """The whole sub-sequence of N timesteps, int64, decreasing, as diffusers' DDIMScheduler spaces it.
+
+    Raises:
+      ValueError: N is out of range, or the sub-sequence leaves the schedule (N = 1000 with
+        `steps_offset=1` would need t = 1000, where diffusers fails with an index error).
+    """
+    n, train = num_inference_steps, num_train_timesteps
+    if not 1 <= n <= train:
+        raise ValueError(f"num_inference_steps must be in [1, {train}], got {n}")
+    if timestep_spacing == "leading":
+        timesteps = np.arange(n)[::-1] * (train // n) + steps_offset
+    elif timestep_spacing == "trailing":
+        timesteps = np.round(np.arange(train, 0, -train / n)).astype(np.int64) - 1
+    elif timestep_spacing == "linspace":
+        timesteps = np.linspace(0, train - 1, n).round()[::-1].astype(np.int64)
+    else:
+        raise ValueError(f"unknown timestep_spacing {timestep_spacing!r}")
+    if timesteps[0] >= train:
+        raise ValueError(
+            f"num_inference_steps={n} with steps_offset={steps_offset} would start at timestep "
+            f"{timesteps[0]}, past the schedule's {train - 1}; use at most {train - 1} steps"
+        )
+    return timesteps
+
+
+def make_schedule(
+    *,
+    num_inference_steps: int,
+    strength: float,
+    eta: float,
+    num_train_timesteps: int = 1000,
+    beta_start: float = 0.00085,
+    beta_end: float = 0.012,
+    beta_schedule: BetaSchedule = "scaled_linear",
+    steps_offset: int = 1,
+    set_alpha_to_one: bool = False,
+    timestep_spacing: TimestepSpacing = "leading",
+) -> Schedule:
+    """The last `int(N · strength)` of N steps, with everything each step needs.
+
+    Args:
+      num_inference_steps: N, the length of the whole sub-sequence.
+      strength: in (0, 1]; how far up the noise schedule a run starts (diffusers' img2img rule).
+      eta: in [0, 1]; 0 is deterministic DDIM, 1 has DDPM's variance.
+      num_train_timesteps: length of the schedule the network was trained on.
+      beta_start: β at t = 0.
+      beta_end: β at the last t.
+      beta_schedule: how β runs between them.
+      steps_offset: added to every timestep of the "leading" spacing.
+      set_alpha_to_one: whether ᾱ after the last step is 1 rather than ᾱ_0.
+      timestep_spacing: how the sub-sequence lies in the schedule.
+
+    Raises:
+      ValueError: a value is out of range, or no step is left to run.
+    """
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength must be in (0, 1], got {strength}")
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be in [0, 1], got {eta}")
+    bar = alphas_cumprod(num_train_timesteps, beta_start, beta_end, beta_schedule)
+    every = spaced_timesteps(
+        num_inference_steps, num_train_timesteps, timestep_spacing, steps_offset
+    )
+    count = min(int(num_inference_steps * strength), num_inference_steps)
+    if count == 0:
+        raise ValueError(
+            f"strength={strength} of {num_inference_steps} steps leaves no step to run; "
+            f"use a strength of at least {1 / num_inference_steps:g}"
+        )
+    timesteps = every[len(every) - count :]
+    # diffusers subtracts the stride; along the sub-sequence that is its next member.
+    last = timesteps[-1] - num_train_timesteps // num_inference_steps
+    previous = np.append(timesteps[1:], last)
+    final = 1.0 if set_alpha_to_one else bar[0]
+    alpha = bar[timesteps]
+    alpha_previous = np.where(previous >= 0, bar[np.maximum(previous, 0)], final)
+    variance = (1 - alpha_previous) / (1 - alpha) * (1 - alpha / alpha_previous)
+    return Schedule(
+        timesteps=timesteps.astype(np.int32),
+        previous=np.maximum(previous, 0).astype(np.int32),
+        alpha=alpha.astype(np.float32),
+        alpha_previous=alpha_previous.astype(np.float32),
+        sigma=(eta * np.sqrt(variance)).astype(np.float32),
+    )

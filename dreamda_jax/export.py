@@ -1,0 +1,54 @@
+"""Turn a finished synthetic data set into an image folder, WebDataset tars or Parquet files.
+
+    python -m dreamda_jax.export --input RUN_DIR --to imagefolder --output DIR
+
+The images are copied byte for byte. The input must be complete; the output must not exist.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from dreamda_jax import command_line
+from dreamda_jax.data import dataset, exporters, run_directory
+
+_INPUT = flags.DEFINE_string(
+    "input", None, "Output directory of dreamda_jax.generate.", required=True
+)
+_TO = flags.DEFINE_enum("to", None, list(exporters.EXPORTERS), "Format to write.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Directory to make.", required=True)
+_FILE_MB = flags.DEFINE_integer(
+    "file_mb", 512, "Size bound of one tar or Parquet file, in megabytes.", lower_bound=1
+)
+
+
+def main() -> int:
+    """Check the input, write the export under a temporary name, rename it."""
+    source, output = Path(_INPUT.value), Path(_OUTPUT.value)
+    print(f"Checking {source} …", file=sys.stderr)
+    found = dataset.open_finished(source)
+    # A tar holds three padded members a record; 4 KiB a record is more than any format adds.
+    needed = found.num_bytes + 4096 * found.num_records
+    run_directory.check_free_space(output, needed=needed)
+    records = tqdm(
+        dataset.read_records(found.layout),
+        desc=_TO.value,
+        total=found.num_records,
+        unit=" images",
+        disable=None,  # shown on a terminal only
+    )
+    with exporters.staged(output, needed=needed) as scratch:
+        exporters.EXPORTERS[_TO.value](
+            records,
+            output=scratch,
+            label_names=found.label_names,
+            file_bytes=_FILE_MB.value * 1_000_000,
+        )
+    print(f"{found.num_records} images of {len(found.label_names)} classes in {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.run(main)

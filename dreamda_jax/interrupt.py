@@ -1,0 +1,72 @@
+"""Ctrl-C and SIGTERM: stop at a clean point, and in any case within the grace a scheduler gives."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+_GRACE_SECONDS = 25.0
+
+
+class Stopped(Exception):
+    """The job was asked to stop and did; `signum` says by what."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+@contextlib.contextmanager
+def _handlers(handle: Callable) -> Iterator[None]:
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {signum: signal.signal(signum, handle) for signum in signals}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | None:
+    """Runs `job(stop)` so that Ctrl-C and SIGTERM set `stop`, which it must look at now and then.
+
+    The job runs in a thread of its own: a signal is then heard even while XLA compiles or computes. A job
+    that does not end within 25 s, or a second signal, ends the process at once; what is on the disk is
+    complete at every moment, so nothing is lost but the work in hand.
+
+    Raises:
+      Stopped: after a signal, once the job has ended.
+    """
+    stop = threading.Event()
+    result: list[int | None] = []
+    errors: list[BaseException] = []
+    signums: list[int] = []
+
+    def work() -> None:
+        try:
+            result.append(job(stop))
+        except BaseException as error:
+            errors.append(error)
+
+    def handle(signum: int, _: object) -> None:
+        if signums:
+            os._exit(128 + signum)
+        signums.append(signum)
+        stop.set()
+        print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
+        timer = threading.Timer(_GRACE_SECONDS, os._exit, args=(128 + signum,))
+        timer.daemon = True
+        timer.start()
+
+    thread = threading.Thread(target=work, name="job", daemon=True)
+    with _handlers(handle):
+        thread.start()
+        while thread.is_alive():
+            thread.join(timeout=0.2)  # a join without a timeout would hold back the handler
+    if errors:
+        raise errors[0]
+    if signums:
+        raise Stopped(signums[0])
+    return result[0]

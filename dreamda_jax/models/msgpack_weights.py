@@ -1,0 +1,66 @@
+"""Flax msgpack files, one array at a time.
+
+`flax.serialization.msgpack_restore` holds the file's bytes and every array of it at once. Here the
+file is mapped and each array is handed on the moment it is decoded.
+"""
+
+import mmap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import msgpack
+import numpy as np
+
+from dreamda_jax.errors import UserError
+
+_NDARRAY = 1  # flax.serialization._MsgpackExtType.ndarray
+
+
+def read_msgpack(file: Path, convert: Callable[[np.ndarray], Any]) -> dict[str, Any]:
+    """Read a Flax msgpack file and convert every array as it is decoded.
+
+    Args:
+        file: a file as `flax.serialization.msgpack_serialize` writes it.
+        convert: called once per array, with a read-only view that is valid during the call only.
+
+    Returns:
+        The nested dict of the file with each array replaced by what `convert` returned.
+
+    Raises:
+        UserError: the file is empty, truncated or not msgpack.
+    """
+
+    def decode(code: int, data: bytes) -> Any:
+        if code != _NDARRAY:
+            raise ValueError(f"unknown msgpack extension type {code}")
+        return convert(_ndarray_view(data))
+
+    try:
+        with (
+            open(file, "rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view,
+        ):
+            tree = msgpack.unpackb(view, ext_hook=decode, raw=False, strict_map_key=False)
+    except (msgpack.exceptions.UnpackException, ValueError, TypeError) as error:
+        raise UserError(
+            f"{file}: not a complete Flax msgpack file ({error}). Download it again."
+        ) from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{file}: holds no tree of parameters.")
+    return tree
+
+
+def _ndarray_view(data: bytes) -> np.ndarray:
+    """View the array inside an extension record: (shape, dtype name, buffer), packed."""
+    unpacker = msgpack.Unpacker(raw=False)
+    unpacker.feed(data[:1024])  # only the head: unpacking the buffer would copy it
+    if unpacker.read_array_header() != 3:
+        raise ValueError("a malformed array record")
+    shape, name = tuple(unpacker.unpack()), unpacker.unpack()
+    dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    size = int(np.prod(shape)) * dtype.itemsize
+    if size > len(data):
+        raise ValueError("an array record is shorter than its shape says")
+    return np.frombuffer(data, dtype, offset=len(data) - size).reshape(shape)

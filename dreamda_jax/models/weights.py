@@ -1,0 +1,272 @@
+"""Pretrained weights to Flax parameters: safetensors (PyTorch names) or Flax msgpack, no torch.
+
+One tensor at a time: a tensor is read, checked, brought to Flax layout and to the wanted dtype and
+placed on the device before the next is read, so beside the parameters there is never more than one
+extra copy of a single tensor.
+
+PyTorch and Flax names are compared in one canonical spelling, so the rules stay generic:
+`down_blocks.0.attentions.0` and `down_blocks_0/attentions_0`, CLIP's `layers.0` and `layers/0`;
+`weight` and `kernel`, `scale`, `embedding`; the VAE's attention under its old names (`query`,
+`key`, `value`, `proj_attn`) and its new ones (`to_q`, `to_k`, `to_v`, `to_out.0`).
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import ml_dtypes  # noqa: F401  (registers bfloat16 with numpy, which safetensors looks up by name)
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.msgpack_weights import read_msgpack
+from dreamda_jax.types import Params
+
+Expected = Mapping[tuple[str, ...], jax.ShapeDtypeStruct]
+Place = Callable[[np.ndarray], jax.Array]
+
+PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
+
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+_IGNORED = re.compile(r"(^|\.)position_ids$")  # a buffer of old CLIP checkpoints, not a weight
+_INDEX = re.compile(r"_(\d+)(?=\.|$)")
+_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
+_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def load_weights(
+    files: Sequence[Path], expected: Expected, *, dtype: Any, place: Place = jax.device_put
+) -> Params:
+    """Load one component's parameters.
+
+    Args:
+        files: one `.safetensors` file, its shards, a `*.safetensors.index*.json`, or one `.msgpack`
+            file in Flax layout.
+        expected: for each parameter its Flax path, for example ("conv_in", "kernel"), and its
+            shape; see `stable_diffusion.abstract_params`.
+        dtype: what the parameters are cast to, float32 or bfloat16. Files may hold float64, 32, 16
+            or bfloat16.
+        place: puts one array on the device(s); called once per tensor, as soon as it is converted.
+
+    Returns:
+        A nested dict of the arrays that `place` returned.
+
+    Raises:
+        UserError: a tensor of the wrong shape, missing or unexpected tensors, NaN or Inf among the
+            weights (after the cast too), a damaged file, quantised or pickled weights.
+    """
+    files = [shard for file in files for shard in shard_files(file)]
+    for file in files:
+        if file.suffix in PICKLED_SUFFIXES:
+            raise pickled_weights(file)
+    if len(files) == 1 and files[0].suffix == ".msgpack":
+        return _load_msgpack(files[0], expected, dtype=dtype, place=place)
+    return _load_safetensors(files, expected, dtype=dtype, place=place)
+
+
+def shard_files(file: Path) -> list[Path]:
+    """List the files behind a `*.safetensors.index*.json`; any other file stands for itself.
+
+    Raises:
+        UserError: the index cannot be read, or a shard that it names is not there.
+    """
+    if file.suffix != ".json":
+        return [file]
+    try:
+        names = sorted(set(json.loads(file.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: not a safetensors index ({error!r}).") from error
+    shards = [file.parent / str(name) for name in names]
+    absent = [shard.name for shard in shards if not shard.is_file()]
+    if absent:
+        raise UserError(
+            f"{file}: {len(absent)} of the {len(shards)} files it names are missing: "
+            f"{_some(absent)}. Download them into {file.parent}."
+        )
+    return shards
+
+
+def pickled_weights(file: Path) -> UserError:
+    """Build the error that refuses pickled weights and says how to convert them."""
+    directory = file.parent.parent if file.parent.name else file.parent
+    loader = (
+        f'from_pretrained("{directory}", safety_checker=None)'
+        if file.suffix == ".bin"
+        else f'from_single_file("{file}")'
+    )
+    return UserError(
+        f"{file}: pickled weights are refused, because unpickling runs code from the file. "
+        "Convert the checkpoint once, in an environment with torch and diffusers:\n"
+        "    from diffusers import StableDiffusionPipeline\n"
+        f"    pipeline = StableDiffusionPipeline.{loader}\n"
+        '    pipeline.save_pretrained("converted", safe_serialization=True)\n'
+        "and use the new directory: --config.model.path=converted"
+    )
+
+
+def _load_safetensors(
+    files: Sequence[Path], expected: Expected, *, dtype: Any, place: Place
+) -> Params:
+    wanted = {_canonical(".".join(path)): path for path in expected}
+    if len(wanted) != len(expected):
+        raise ValueError("two expected parameters share one canonical name")
+    loaded: dict[tuple[str, ...], jax.Array] = {}
+    unexpected: list[str] = []
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                for name in tensors.keys():  # noqa: SIM118  (not a dict)
+                    path = wanted.get(_canonical(name))
+                    if path is not None:
+                        # Nothing here keeps a reference to the raw tensor while it is placed.
+                        loaded[path] = _place(
+                            _read(tensors, name, path, expected[path].shape, dtype, file),
+                            place=place,
+                        )
+                    elif not _IGNORED.search(name):
+                        unexpected.append(name)
+        except (SafetensorError, OSError) as error:
+            raise UserError(_damaged(file, error)) from error
+    _check_names(files[0], expected, loaded, unexpected)
+    return flax.traverse_util.unflatten_dict(loaded)
+
+
+def _read(
+    tensors: Any,
+    name: str,
+    path: tuple[str, ...],
+    shape: tuple[int, ...],
+    dtype: Any,
+    file: Path,
+) -> np.ndarray:
+    """Read one tensor, in Flax layout and the wanted dtype; shape and dtype are checked first."""
+    header = tensors.get_slice(name)
+    found = tuple(header.get_shape())
+    if header.get_dtype() not in _FLOATS:
+        raise UserError(
+            f"{file}: tensor {name} is stored as {header.get_dtype()}; quantised checkpoints are "
+            "not supported, only float32, float16 and bfloat16."
+        )
+    axes, squeezed = _to_flax_layout(path[-1], found, len(shape))
+    if tuple(squeezed[axis] for axis in axes) != shape:
+        order = [axes.index(axis) for axis in range(len(axes))] if len(axes) == len(shape) else []
+        want = tuple(shape[axis] for axis in order) or shape
+        raise UserError(_wrong_shape(f"{file}: tensor {name}", found, want))
+    return _convert(
+        tensors.get_tensor(name).reshape(squeezed).transpose(axes),
+        dtype=dtype,
+        describe=lambda: f"{file}: tensor {name}",
+    )
+
+
+def _to_flax_layout(
+    leaf: str, found: tuple[int, ...], rank: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return (axes, shape): reshape a PyTorch tensor to `shape`, then transpose it by `axes`.
+
+    Linear [o, i] -> [i, o] and convolution [o, i, h, w] -> [h, w, i, o]. A 1x1 convolution and a
+    linear layer hold the same numbers; old VAEs store the one and SD 2.x the other.
+    """
+    if leaf == "kernel" and rank == 4:
+        found = (*found, 1, 1) if len(found) == 2 else found
+        if len(found) == 4:
+            return (2, 3, 1, 0), found
+    if leaf == "kernel" and rank == 2:
+        found = found[:2] if len(found) == 4 and found[2:] == (1, 1) else found
+        if len(found) == 2:
+            return (1, 0), found
+    return tuple(range(len(found))), found
+
+
+class _MsgpackLeaf(NamedTuple):
+    array: jax.Array | None
+    shape: tuple[int, ...]
+
+
+def _load_msgpack(file: Path, expected: Expected, *, dtype: Any, place: Place) -> Params:
+    def convert(array: np.ndarray) -> _MsgpackLeaf:
+        # A name is known only once the file is decoded, so what is not finite leaves a None.
+        try:
+            placed = _place(_convert(array, dtype=dtype, describe=str), place=place)
+        except UserError:
+            placed = None
+        return _MsgpackLeaf(array=placed, shape=array.shape)
+
+    leaves = flax.traverse_util.flatten_dict(read_msgpack(file, convert))
+    unexpected = ["/".join(map(str, path)) for path in leaves if path not in expected]
+    _check_names(file, expected, leaves, unexpected)
+    for path, leaf in leaves.items():
+        name = f"{file}: tensor {'/'.join(path)}"
+        if leaf.array is None:
+            raise UserError(_not_finite(name))
+        if leaf.shape != expected[path].shape:
+            raise UserError(_wrong_shape(name, leaf.shape, expected[path].shape))
+    return flax.traverse_util.unflatten_dict({path: leaf.array for path, leaf in leaves.items()})
+
+
+def _convert(array: np.ndarray, *, dtype: Any, describe: Callable[[], str]) -> np.ndarray:
+    """Cast and lay out contiguously in one pass; refuse what is not finite."""
+    converted = array.astype(dtype, order="C", copy=False)
+    # min and max carry NaN and Inf and need no temporary array, as isfinite would.
+    with np.errstate(invalid="ignore"):
+        finite = converted.size == 0 or (
+            np.isfinite(converted.min()) and np.isfinite(converted.max())
+        )
+    if not finite:
+        raise UserError(_not_finite(describe()))
+    return converted
+
+
+def _place(array: np.ndarray, *, place: Place) -> jax.Array:
+    # Transfers are asynchronous: without waiting, many source arrays would be alive at once.
+    return jax.block_until_ready(place(array))
+
+
+def _canonical(name: str) -> str:
+    *modules, leaf = _INDEX.sub(r".\1", name).split(".")
+    if modules:
+        modules[-1] = _VAE_ATTENTION.get(modules[-1], modules[-1])
+    return ".".join([*modules, _LEAVES.get(leaf, leaf)])
+
+
+def _check_names(
+    file: Path, expected: Expected, loaded: Mapping, unexpected: Sequence[str]
+) -> None:
+    missing = ["/".join(path) for path in expected if path not in loaded]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of {len(expected)} tensors are missing: {_some(missing)}")
+    if unexpected:
+        problems.append(f"{len(unexpected)} tensors are unexpected: {_some(unexpected)}")
+    if problems:
+        raise UserError(
+            f"{file}: {'; '.join(problems)}. Weights and config.json are not of the same model."
+        )
+
+
+def _some(names: Sequence[str], limit: int = 4) -> str:
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
+
+
+def _wrong_shape(what: str, found: tuple[int, ...], want: tuple[int, ...]) -> str:
+    return (
+        f"{what} has shape {found}, but the configuration beside it asks for {want}. Weights and "
+        "config.json are not of the same model."
+    )
+
+
+def _not_finite(what: str) -> str:
+    return f"{what} holds NaN or Inf. The checkpoint is damaged or its training diverged."
+
+
+def _damaged(file: Path, error: Exception) -> str:
+    if not file.is_file():
+        return f"{file}: no such file."
+    with file.open("rb") as stream:
+        if stream.read(40).startswith(b"version https://git-lfs"):
+            return f"{file}: a git-lfs pointer, not the weights. Run `git lfs pull` beside it."
+    return f"{file}: not a complete safetensors file ({error}). Download it again."

@@ -1,0 +1,76 @@
+"""Keeps a person informed while shards are made: progress and the contact sheet."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dreamda_jax.data import records, shards
+from dreamda_jax.data.loader import Seed, load_seeds
+from dreamda_jax.data.sources import Source
+from dreamda_jax.data.transforms import Crop
+from dreamda_jax.report.contact_sheet import ContactSheet
+from dreamda_jax.report.progress import Progress
+
+
+class Production:
+    """Call it with each finished shard; it is an `engine.OnShard`.
+
+    Args:
+      layout: the shards of this data set.
+      source: where the seed images come from.
+      todo: the shards this process is about to make.
+      num_variants: n.
+      resolution: of seed and synthetic images.
+      crop: how seed images become squares.
+    """
+
+    def __init__(
+        self,
+        layout: shards.Layout,
+        source: Source,
+        *,
+        mine: list[int],
+        todo: list[int],
+        num_variants: int,
+        resolution: int,
+        crop: Crop,
+    ) -> None:
+        self._layout, self._num_variants = layout, num_variants
+        self.sheet_path = layout.directory / "contact_sheet.png"
+        self._sheet = ContactSheet(source.label_names)
+        finished = sorted(set(mine) - set(todo))
+        self._fill_sheet(finished, source, resolution, crop)
+        images = {shard: len(layout.seed_ids(shard)) * num_variants for shard in mine}
+        done = sum(images[shard] for shard in finished)
+        self.progress = Progress(sum(images.values()), done)
+
+    def __call__(self, shard: int, made: list[records.Record], seeds: dict[int, Seed]) -> None:
+        """Counts the shard and shows its seeds where a class has none from an earlier one."""
+        by_seed = _by_seed(made)
+        for index, variants in by_seed.items():
+            seed = seeds[index]
+            if seed.pixels is not None and self._sheet.wants(seed.label, index):
+                self._sheet.add(seed.label, index, seed.pixels, [r.image for r in variants])
+        self._sheet.save(self.sheet_path)
+        self.progress.add(len(self._layout.seed_ids(shard)) * self._num_variants)
+
+    def _fill_sheet(
+        self, finished: list[int], source: Source, resolution: int, crop: Crop
+    ) -> None:
+        """Shows what an earlier run made, so that a resumed run's sheet is the same."""
+        for shard in finished:
+            for index, variants in _by_seed(
+                records.read_shard(self._layout.path(shard))
+            ).items():
+                label = variants[0].label
+                if self._sheet.wants(label, index):
+                    (seed,) = load_seeds(source, [index], resolution=resolution, crop=crop)
+                    if seed.pixels is not None:
+                        images = [record.image for record in variants]
+                        self._sheet.add(label, index, seed.pixels, images)
+
+
+def _by_seed(made: Iterable[records.Record]) -> dict[int, list[records.Record]]:
+    grouped: dict[int, list[records.Record]] = {}
+    for record in made:
+        grouped.setdefault(record.seed_id, []).append(record)
+    return grouped

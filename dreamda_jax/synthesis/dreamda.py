@@ -1,0 +1,279 @@
+"""DreamDA (arXiv 2403.12803): invert a seed once, run it back n times with noise in the U-Net."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from dreamda_jax.diffusion import inversion, keys, perturb, sample, steps
+from dreamda_jax.diffusion.keys import Stream
+from dreamda_jax.diffusion.schedule import Schedule, make_schedule
+from dreamda_jax.models.stable_diffusion import UNET_BLOCKS, StableDiffusion
+from dreamda_jax.synthesis.method import Inputs, Outputs
+from dreamda_jax.types import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class DreamDA:
+    """Options of the method; the defaults are the paper's.
+
+    Attributes:
+      num_inference_steps: N, the length of the sub-sequence of timesteps.
+      strength: in (0, 1]; the last `int(N · strength)` steps are executed.
+      eta: in [0, 1]; 0 is deterministic DDIM. CycleDiffusion needs it above 0.
+      guidance_scale: classifier-free guidance of the variants; 1 switches it off and halves the cost.
+      noise_scale: σ_h, standard deviation of the perturbation in the units of the site. 0 is none.
+      site: "bottleneck", "encoder_<i>", "decoder_<i>", "x_T", "x_t" (every step) or "x_0".
+      update: "official" (the release's rule) or "asymmetric" (Eq. 6 as printed).
+      cfg_noise: "independent" noise for the unconditional and the conditional row, or "shared".
+      inversion: "cyclediffusion" or "ddim".
+      posterior_noise: "shared" by a seed's variants, or "redrawn" for each, which runs the source
+        chain once per variant instead of once per seed (CycleDiffusion only).
+      source_prompt: what the seed image shows, for the inversion.
+      source_guidance_scale: guidance of the inversion; without effect if the source prompt is empty.
+      variants_per_pass: how many variants of a seed go through the U-Net together; 0 is all.
+    """
+
+    num_inference_steps: int = 100
+    strength: float = 0.8
+    eta: float = 1.0
+    guidance_scale: float = 7.5
+    noise_scale: float = 3.0
+    site: str = "bottleneck"
+    update: Literal["official", "asymmetric"] = "official"
+    cfg_noise: Literal["independent", "shared"] = "independent"
+    inversion: Literal["cyclediffusion", "ddim"] = "cyclediffusion"
+    posterior_noise: Literal["shared", "redrawn"] = "shared"
+    source_prompt: str = ""
+    source_guidance_scale: float = 1.0
+    variants_per_pass: int = 0
+
+    name: ClassVar[str] = "dreamda"
+
+    def __post_init__(self) -> None:
+        if self.noise_scale < 0 or self.guidance_scale < 0 or self.source_guidance_scale < 0:
+            raise ValueError("noise_scale and the guidance scales must not be negative")
+        if self.variants_per_pass < 0:
+            raise ValueError("variants_per_pass must be 0 (all) or positive")
+        if self.update == "asymmetric" and self.site in perturb.LATENT_SITES:
+            raise ValueError(
+                f"update='asymmetric' needs a site inside the U-Net, not {self.site!r}: "
+                "a perturbed latent has no clean prediction beside it"
+            )
+
+    def check(self, model: StableDiffusion) -> None:
+        """Raises ValueError where the options and the model do not fit together."""
+        schedule = self._schedule(model)
+        if self.inversion == "cyclediffusion" and not (schedule.sigma > 0).all():
+            raise ValueError(
+                "CycleDiffusion divides by σ_t, which is 0 here: set eta above 0 (and use a scheduler "
+                "with set_alpha_to_one=false), or inversion='ddim'"
+            )
+        if self.site not in perturb.LATENT_SITES:
+            self._module_name(model)
+        if self.guidance_scale != 1 or self.source_prompt == "":
+            model.check_empty_prompt()
+
+    def _schedule(self, model: StableDiffusion) -> Schedule:
+        settings = model.scheduler._asdict()
+        del settings["prediction_type"]
+        return make_schedule(
+            num_inference_steps=self.num_inference_steps,
+            strength=self.strength,
+            eta=self.eta,
+            **settings,
+        )
+
+    def _module_name(self, model: StableDiffusion) -> str:
+        return perturb.site_module_name(
+            self.site,
+            num_encoder_blocks=model.num_down_blocks,
+            num_decoder_blocks=model.num_up_blocks,
+        )
+
+    def synthesize(
+        self, model: StableDiffusion, params: Params, inputs: Inputs, *, keep_trajectory: bool = False
+    ) -> Outputs:
+        """Makes n variants of each of b seed images: encode, invert, n perturbed reverses, decode.
+
+        Args:
+          model: the networks; hashable, holds no parameters.
+          params: {"unet", "vae", "text_encoder"}.
+          inputs: see `Inputs`.
+          keep_trajectory: whether to return the latents after each step.
+        """
+        run = _Run(self, model, params, self._schedule(model), inputs)
+        b, n = inputs.contexts.shape[:2]
+        x0 = model.encode_image(params, inputs.images)
+        start, recorded = run.invert(x0)
+        variant_keys = keys.variant_keys(inputs.keys, inputs.variants)
+
+        def one_pass(chunk: tuple) -> tuple:
+            chunk_keys, contexts = chunk  # [b, m, 2], [b, m, l, d]
+            m = contexts.shape[1]
+            rows = jax.tree.map(lambda x: x.reshape(b * m, *x.shape[2:]), (chunk_keys, contexts))
+            reversed_ = run.reverse(x0, start, recorded, *rows, keep_trajectory)
+            latents = reversed_.latents
+            if self.site == "x_0":
+                noise = keys.normal(rows[0], 0, Stream.PERTURBATION, latents.shape[1:])
+                latents = latents + self.noise_scale * noise
+            images = model.decode_latents(params, latents)
+            trajectory = reversed_.trajectory
+            if trajectory is not None:
+                trajectory = jnp.moveaxis(trajectory, 0, 1)
+                trajectory = trajectory.reshape(b, m, *trajectory.shape[1:])
+            mean_square = jnp.mean(reversed_.mean_squares)
+            return images.reshape(b, m, *images.shape[1:]), mean_square, trajectory
+
+        m = self.variants_per_pass or n
+        if n % m:
+            raise ValueError(f"variants_per_pass={m} must divide the {n} variants")
+        passes = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(b, n // m, m, *x.shape[2:]), 1, 0),
+            (variant_keys, inputs.contexts),
+        )
+        images, mean_squares, trajectory = jax.lax.map(one_pass, passes)
+
+        def merge(x: jax.Array) -> jax.Array:  # [passes, b, m, ...] -> [b, n, ...]
+            return jnp.moveaxis(x, 0, 1).reshape(b, n, *x.shape[3:])
+
+        trajectory = None if trajectory is None else merge(trajectory)
+        return Outputs(merge(images), jnp.sqrt(jnp.mean(mean_squares)), trajectory)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """One traced call: the method's options bound to a model, its parameters and a batch."""
+
+    options: DreamDA
+    model: StableDiffusion
+    params: Params
+    schedule: Schedule
+    inputs: Inputs
+
+    def _denoise(self, latents: jax.Array, timestep: jax.Array, context: jax.Array) -> jax.Array:
+        return self.model.denoise(self.params, latents, timestep, context)
+
+    def _epsilon(self, output: jax.Array, latents: jax.Array, alpha: jax.Array) -> jax.Array:
+        return steps.to_epsilon(output, latents, alpha, self.model.scheduler.prediction_type)
+
+    def _contexts(self, target: jax.Array, scale: float) -> jax.Array:
+        """[empty; target] rows for guidance; the target rows alone where the scale is 1."""
+        if scale == 1:
+            return target
+        empty = jnp.broadcast_to(self.inputs.empty_context, target.shape)
+        return jnp.concatenate([empty, target])
+
+    def _predict_source(self, latents: jax.Array, t: jax.Array, alpha: jax.Array) -> jax.Array:
+        """ε under the source prompt: one row per image unless a real prompt is guided."""
+        options = self.options
+        # With an empty source prompt both guidance rows are the same row: run it once.
+        scale = 1.0 if options.source_prompt == "" else options.source_guidance_scale
+        target = jnp.broadcast_to(
+            self.inputs.source_context, (len(latents), *self.inputs.source_context.shape)
+        )
+        output = self._denoise(
+            jnp.concatenate([latents] * (1 if scale == 1 else 2)), t, self._contexts(target, scale)
+        )
+        if scale != 1:
+            output = steps.guide(*jnp.split(output, 2), scale)
+        return self._epsilon(output, latents, alpha)
+
+    def invert(self, x0: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """x_T of each seed and, where its variants share it, the recorded noise [s, b, 4, h, w]."""
+        if self.options.inversion == "ddim":
+            return inversion.ddim_inversion(self._predict_source, x0, self.schedule), None
+        own = keys.own_keys(self.inputs.keys)
+        start = inversion.draw_start(x0, own, self.schedule)
+        if self.options.posterior_noise == "redrawn":
+            return start, None
+        return start, inversion.cycle_diffusion_inversion(
+            self._predict_source, x0, start, own, self.schedule
+        )
+
+    def reverse(
+        self,
+        x0: jax.Array,
+        start: jax.Array,
+        recorded: jax.Array | None,
+        row_keys: jax.Array,
+        contexts: jax.Array,
+        keep_trajectory: bool,
+    ) -> sample.Reversed:
+        """The perturbed reverse of b·m rows; `x0`, `start` and `recorded` have b."""
+        options, m = self.options, len(contexts) // len(x0)
+        repeat = lambda x: jnp.repeat(x, m, axis=0)  # noqa: E731
+        start = repeat(start)
+
+        def fresh(_: Any, t: jax.Array) -> jax.Array:
+            return keys.normal(row_keys, t, Stream.STEP, start.shape[1:])
+
+        step_noise: Callable = fresh
+        if options.inversion == "cyclediffusion":
+            step_noise = lambda z, _: repeat(z)  # noqa: E731
+            if options.posterior_noise == "redrawn":
+                step_noise = lambda z, _: z  # noqa: E731
+                recorded = inversion.cycle_diffusion_inversion(
+                    self._predict_source, repeat(x0), start, row_keys, self.schedule
+                )
+
+        def perturb_latents(latents: jax.Array, t: jax.Array) -> jax.Array:
+            noise = keys.normal(row_keys, t, Stream.PERTURBATION, latents.shape[1:])
+            return latents + options.noise_scale * noise
+
+        if options.site == "x_T":
+            start = perturb_latents(start, self.schedule.timesteps[0])
+        return sample.perturbed_reverse(
+            lambda latents, t, alpha: self._predict(latents, t, alpha, row_keys, contexts),
+            start,
+            self.schedule,
+            noise=recorded,
+            step_noise=step_noise,
+            perturb_latents=perturb_latents if options.site == "x_t" else lambda x, _: x,
+            keep_trajectory=keep_trajectory,
+        )
+
+    def _predict(
+        self,
+        latents: jax.Array,
+        t: jax.Array,
+        alpha: jax.Array,
+        row_keys: jax.Array,
+        contexts: jax.Array,
+    ) -> sample.Noises:
+        """ε̃ (and ε) of each variant under guidance, with the perturbation where it belongs."""
+        options = self.options
+        scale = options.guidance_scale
+        copies = 1 if scale == 1 else 2  # rows per variant
+        all_latents = jnp.concatenate([latents] * copies)
+        all_contexts = self._contexts(contexts, scale)
+
+        def draw(shape: tuple[int, ...]) -> jax.Array:
+            different = copies if options.cfg_noise == "independent" else 1
+            noise = keys.normal(row_keys, t, Stream.PERTURBATION, (different, *shape[1:]))
+            noise = jnp.moveaxis(noise, 1, 0).reshape(-1, *shape[1:])
+            return jnp.concatenate([noise] * (copies // different))
+
+        def epsilon(output: jax.Array) -> jax.Array:
+            if scale != 1:
+                output = steps.guide(*jnp.split(output, 2), scale)
+            return self._epsilon(output, latents, alpha)
+
+        if options.site in perturb.LATENT_SITES:
+            output = self._denoise(all_latents, t, all_contexts)
+            return sample.Noises(epsilon(output), None, jnp.mean(jnp.square(latents)))
+        perturbed = perturb.perturbed_call(
+            self._denoise,
+            all_latents,
+            t,
+            all_contexts,
+            blocks=UNET_BLOCKS,
+            module_name=options._module_name(self.model),
+            noise_scale=options.noise_scale,
+            draw=draw,
+            keep_clean=options.update == "asymmetric",
+        )
+        clean = None if perturbed.clean is None else epsilon(perturbed.clean)
+        return sample.Noises(epsilon(perturbed.noisy), clean, perturbed.mean_square)

@@ -1,0 +1,289 @@
+"""Seeds in, finished shards out, with the devices never waiting for the host.
+
+Three things run side by side: Grain decodes the next seeds, the devices compute up to two batches that
+were dispatched ahead, and a thread fetches the oldest one, encodes its images and writes shards. Batches
+run across shard borders, so a shard's size does not have to fit the number of devices.
+"""
+
+import dataclasses
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import jax
+import numpy as np
+
+from dreamda_jax import mesh
+from dreamda_jax.data import records, shards
+from dreamda_jax.data.loader import Seed
+from dreamda_jax.data.prompts import ChoosePrompt
+from dreamda_jax.diffusion import keys as keys_lib
+from dreamda_jax.errors import UserError
+from dreamda_jax.pipeline import DreamDAPipeline
+from dreamda_jax.synthesis.method import Method, Outputs
+from dreamda_jax.types import Params
+
+_BATCHES_AHEAD = 2
+_ENCODER_THREADS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What to make and how to write it.
+
+    Attributes:
+      pipeline: the model with its compiled programs.
+      params: its parameters, on the devices.
+      method: how variants are made.
+      layout: the output's shards.
+      label_names: class names by label.
+      choose_prompt: the prompt of a variant.
+      root_seed: the number every random draw comes from.
+      num_variants: n, variants of each seed image.
+      seeds_per_device: b, seed images in one call of the program on one device.
+      image_format: "png" or "jpeg".
+      image_quality: 1 to 95, for JPEG.
+    """
+
+    pipeline: DreamDAPipeline
+    params: Params
+    method: Method
+    layout: shards.Layout
+    label_names: tuple[str, ...]
+    choose_prompt: ChoosePrompt
+    root_seed: int
+    num_variants: int
+    seeds_per_device: int
+    image_format: records.ImageFormat
+    image_quality: int
+
+
+@dataclasses.dataclass
+class Statistics:
+    """What a run did.
+
+    Attributes:
+      images: how many it made.
+      batches: in how many calls of the program.
+      seconds: from the first batch's end to the last one's, so without compilation.
+      device_wait_seconds: of these, how long the devices had nothing to do.
+      images_in_seconds: images made in `seconds`.
+      mean_square: sum over batches of the squared RMS at the perturbed site.
+      enlarged: seed images that were smaller than the target size.
+    """
+
+    images: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    device_wait_seconds: float = 0.0
+    images_in_seconds: int = 0
+    mean_square: float = 0.0
+    enlarged: int = 0
+
+    @property
+    def site_rms(self) -> float:
+        """RMS of the features that the noise was added to, over the whole run."""
+        return float(np.sqrt(self.mean_square / max(self.batches, 1)))
+
+    @property
+    def device_wait_share(self) -> float:
+        """Share of `seconds` in which the devices waited for the host."""
+        return self.device_wait_seconds / self.seconds if self.seconds else 0.0
+
+
+OnShard = Callable[[int, list[records.Record], dict[int, Seed]], None]
+"""`on_shard(shard, records, seeds)`: a shard is on the disk; called from the writing thread."""
+
+
+def make_shards(
+    job: Job,
+    seeds: Iterator[Seed],
+    *,
+    stop: threading.Event,
+    on_shard: OnShard,
+) -> Statistics:
+    """Makes every variant of `seeds` and writes each shard once all its seeds have come.
+
+    Args:
+      job: what to make.
+      seeds: in the order of the shards to be made, none left out; broken ones carry `error`.
+      stop: when set, no further batch is started; those under way are finished.
+      on_shard: called after each shard.
+
+    Raises:
+      UserError: the disk is full, or the network's output is not a number.
+    """
+    return _Engine(job, stop, on_shard).run(seeds)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Seeds in order, broken ones included; the program runs on the others."""
+
+    seeds: list[Seed]
+
+    @property
+    def usable(self) -> list[Seed]:
+        return [seed for seed in self.seeds if seed.error is None]
+
+
+def _batches(seeds: Iterable[Seed], size: int) -> Iterator[_Batch]:
+    pending: list[Seed] = []
+    usable = 0
+    for seed in seeds:
+        pending.append(seed)
+        usable += seed.error is None
+        if usable == size:
+            yield _Batch(pending)
+            pending, usable = [], 0
+    if pending:
+        yield _Batch(pending)
+
+
+class _Engine:
+    def __init__(self, job: Job, stop: threading.Event, on_shard: OnShard) -> None:
+        self._job, self._stop, self._on_shard = job, stop, on_shard
+        self._statistics = Statistics()
+        self._collector = _Collector(job.layout)
+        root = jax.random.key_data(jax.random.key(job.root_seed))
+        # All at once: one small compilation, whatever the size of the last batch.
+        self._keys = np.asarray(keys_lib.seed_keys(root, np.arange(job.layout.num_seeds)))
+        self._embeddings: dict[str, np.ndarray] = {}
+        self._idle_since: float | None = None
+
+    def run(self, seeds: Iterator[Seed]) -> Statistics:
+        size = self._job.seeds_per_device * mesh.local_device_count()
+        under_way: deque[Future[None]] = deque()
+        with (
+            ThreadPoolExecutor(_ENCODER_THREADS, "encode") as encoders,
+            ThreadPoolExecutor(1, "write") as writer,
+        ):
+            for batch in _batches(seeds, size):
+                if self._stop.is_set():
+                    break
+                while len(under_way) >= _BATCHES_AHEAD:
+                    under_way.popleft().result()
+                outputs = self._dispatch(batch.usable) if batch.usable else None
+                dispatched_at = time.monotonic()
+                under_way.append(
+                    writer.submit(self._finish, batch, outputs, dispatched_at, encoders)
+                )
+            for future in under_way:
+                future.result()
+        return self._statistics
+
+    def _dispatch(self, seeds: Sequence[Seed]) -> Outputs:
+        job = self._job
+        prompts = [
+            [job.choose_prompt(s.label, s.name, s.text, v) for v in range(job.num_variants)]
+            for s in seeds
+        ]
+        wanted = ["", job.method.source_prompt, *(p for row in prompts for p in row)]
+        job.pipeline.embed(job.params, wanted, self._embeddings)
+        return job.pipeline.dispatch(
+            job.params,
+            job.method,
+            images=np.stack([seed.pixels for seed in seeds if seed.pixels is not None]),
+            contexts=np.stack([[self._embeddings[p] for p in row] for row in prompts]),
+            source_context=self._embeddings[job.method.source_prompt],
+            empty_context=self._embeddings[""],
+            keys=self._keys[[seed.index for seed in seeds]],
+            variants=np.arange(job.num_variants),
+            seeds_per_device=job.seeds_per_device,
+        )
+
+    def _finish(
+        self,
+        batch: _Batch,
+        outputs: Outputs | None,
+        dispatched_at: float,
+        encoders: ThreadPoolExecutor,
+    ) -> None:
+        """Fetches a batch, encodes it and writes the shards it completes; in the writing thread."""
+        usable = batch.usable
+        encoded: list[bytes] = []
+        if outputs is not None:
+            jax.block_until_ready(outputs)
+            self._time(dispatched_at, time.monotonic(), len(usable))
+            made = self._job.pipeline.collect(outputs, len(usable))
+            self._check(made.site_rms)
+            encoded = list(encoders.map(self._encode, made.images.reshape(-1, *made.images.shape[2:])))
+        n = self._job.num_variants
+        made_of = {seed.index: encoded[i * n : (i + 1) * n] for i, seed in enumerate(usable)}
+        for seed in batch.seeds:
+            self._statistics.enlarged += seed.enlarged
+            complete = self._collector.add(seed, self._records(seed, made_of.get(seed.index, [])))
+            if complete is not None:
+                shard, made_records, its_seeds = complete
+                skipped = [
+                    shards.Skipped(s.index, s.name, s.error) for s in its_seeds.values() if s.error
+                ]
+                shards.write_shard(self._job.layout, shard, made_records, skipped)
+                self._on_shard(shard, made_records, its_seeds)
+
+    def _encode(self, pixels: np.ndarray) -> bytes:
+        job = self._job
+        return records.encode_image(
+            pixels, image_format=job.image_format, quality=job.image_quality
+        )
+
+    def _records(self, seed: Seed, images: list[bytes]) -> list[records.Record]:
+        job = self._job
+        high, low = (int(part) for part in self._keys[seed.index])
+        return [
+            records.Record(
+                image=image,
+                label=seed.label,
+                label_name=job.label_names[seed.label],
+                seed_id=seed.index,
+                seed_name=seed.name,
+                variant=variant,
+                prompt=job.choose_prompt(seed.label, seed.name, seed.text, variant),
+                method=job.method.name,
+                key=(high, low),
+            )
+            for variant, image in enumerate(images)
+        ]
+
+    def _time(self, dispatched_at: float, ready_at: float, seeds: int) -> None:
+        statistics, images = self._statistics, seeds * self._job.num_variants
+        if self._idle_since is not None:
+            # The devices were free from the end of the last batch until this one was dispatched.
+            statistics.device_wait_seconds += max(0.0, dispatched_at - self._idle_since)
+            statistics.seconds += ready_at - self._idle_since
+            statistics.images_in_seconds += images
+        self._idle_since = ready_at
+        statistics.images += images
+        statistics.batches += 1
+
+    def _check(self, site_rms: float) -> None:
+        if not np.isfinite(site_rms):
+            raise UserError(
+                "the network's features are not finite: nothing of this batch was written. Use "
+                "--config.model.dtype=float32 or a smaller noise_scale or guidance_scale"
+            )
+        self._statistics.mean_square += site_rms**2
+
+
+class _Collector:
+    """Holds finished seeds until their shard is complete."""
+
+    def __init__(self, layout: shards.Layout) -> None:
+        self._layout = layout
+        self._open: dict[int, dict[int, tuple[Seed, list[records.Record]]]] = {}
+
+    def add(
+        self, seed: Seed, made: list[records.Record]
+    ) -> tuple[int, list[records.Record], dict[int, Seed]] | None:
+        """Adds a seed; returns its shard, all records and all seeds if that completes it."""
+        shard = seed.index // self._layout.seeds_per_shard
+        held = self._open.setdefault(shard, {})
+        held[seed.index] = (seed, made)
+        if len(held) < len(self._layout.seed_ids(shard)):
+            return None
+        del self._open[shard]
+        in_order = [held[index] for index in sorted(held)]
+        every = [record for _, seed_records in in_order for record in seed_records]
+        return shard, every, {seed.index: seed for seed, _ in in_order}

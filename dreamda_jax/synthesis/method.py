@@ -1,0 +1,62 @@
+"""The interface every synthesis method has: seed images in, variants out, on one device.
+
+A method is a frozen dataclass of its options. `synthesize` is pure and traceable; everything that
+differs from call to call is in `Inputs`, everything fixed for a run is in the dataclass, so a run
+compiles once.
+"""
+
+from typing import NamedTuple, Protocol
+
+from jaxtyping import Array, Float, Int, UInt, UInt8
+
+from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.types import Params
+
+
+class Inputs(NamedTuple):
+    """A batch of seed images with all that is drawn or encoded for them.
+
+    Attributes:
+      images: uint8 [b, h, w, 3].
+      contexts: text embeddings of each variant's prompt, [b, n, l, d].
+      source_context: embedding of the source prompt, [l, d].
+      empty_context: embedding of the empty prompt, for guidance, [l, d].
+      keys: one key per seed image (`keys.seed_keys`), uint32 [b, 2].
+      variants: the variants' numbers, int32 [n].
+    """
+
+    images: UInt8[Array, "b h w 3"]
+    contexts: Float[Array, "b n l d"]
+    source_context: Float[Array, "l d"]
+    empty_context: Float[Array, "l d"]
+    keys: UInt[Array, "b 2"]
+    variants: Int[Array, "n"]
+
+
+class Outputs(NamedTuple):
+    """What a method makes of a batch.
+
+    Attributes:
+      images: uint8 [b, n, h, w, 3].
+      site_rms: RMS of what the noise was added to, over rows and steps, float32 [].
+      trajectory: latents after each step, float32 [b, n, s, 4, h', w'], or None.
+    """
+
+    images: UInt8[Array, "b n h w 3"]
+    site_rms: Float[Array, ""]
+    trajectory: Float[Array, "b n s 4 hl wl"] | None
+
+
+class Method(Protocol):
+    """What the engine, the pipeline and the entry point need of a method."""
+
+    name: str
+    source_prompt: str
+
+    def check(self, model: StableDiffusion) -> None:
+        """Raises ValueError where the options and the model do not fit together."""
+
+    def synthesize(
+        self, model: StableDiffusion, params: Params, inputs: Inputs, *, keep_trajectory: bool
+    ) -> Outputs:
+        """Makes n variants of each of b seed images on one device."""

@@ -1,0 +1,41 @@
+"""Fixtures of the model tests: the embedded model, and a tiny random Stable Diffusion 2."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # make_checkpoint, in either import mode
+
+from make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint
+
+from dreamda_jax.models import stable_diffusion
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """(model, params) of the embedded Stable Diffusion, float32."""
+    return stable_diffusion.load(SAMPLE)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2_directory(tmp_path_factory):
+    """The checkpoint behind tests/reference/model_tiny_sd2.npz, made anew."""
+    directory = tmp_path_factory.mktemp("tiny_sd2")
+    make_checkpoint(
+        directory,
+        unet_config=TINY_SD2.unet,
+        vae_config=TINY_SD2.vae,
+        text_config=TINY_SD2.text_encoder,
+        scheduler_config=TINY_SD2.scheduler,
+        pad_token="!",
+        dtype="float32",
+    )
+    return directory
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A copy of the embedded checkpoint that a test may damage."""
+    return Path(shutil.copytree(SAMPLE, tmp_path / "checkpoint"))
