@@ -3,13 +3,15 @@
 Like the entry points, this file may know ml_collections; below it everything takes keyword arguments.
 """
 
+import contextlib
 import difflib
+import functools
 import inspect
 import pathlib
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags
@@ -56,28 +58,31 @@ def run(main: Callable[[], int | None]) -> None:
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
 
 
-def bind(function: Callable[..., Any], values: Mapping[str, Any], section: str) -> Any:
-    """`function(**values)`, with names and types checked first against its signature.
+def bind(config: Mapping[str, Any], section: str, function: Callable[..., Any]) -> Any:
+    """`function(**config[section])`, with names and types checked first against its signature.
 
     Args:
-      function: a dataclass or a function with keyword arguments.
-      values: the fields of one section of the configuration.
-      section: the section's name, for messages.
+      config: the whole configuration.
+      section: which part of it.
+      function: a dataclass, or a function (or a partial of one) with keyword arguments.
 
     Raises:
       UserError: an unknown field (the nearest is suggested), a missing one, a value of the wrong type,
         or whatever ValueError `function` raises itself.
     """
+    values = config.get(section)
+    if not isinstance(values, Mapping):
+        raise UserError(f"the configuration lacks the section {section!r}")
     parameters = inspect.signature(function).parameters
-    hints = typing.get_type_hints(function if inspect.isfunction(function) else function.__init__)
+    plain = function.func if isinstance(function, functools.partial) else function
+    hints = typing.get_type_hints(plain.__init__ if inspect.isclass(plain) else plain)
     for name, value in values.items():
         if name not in parameters:
             raise UserError(_unknown(f"{section}.{name}", name, parameters))
         if name in hints and not _fits(value, hints[name]):
-            wanted = getattr(hints[name], "__name__", None) or str(hints[name])
-            if typing.get_origin(hints[name]) is not None:
-                wanted = _describe(hints[name])
-            raise UserError(f"config field {section}.{name} must be {wanted}, got {value!r}")
+            raise UserError(
+                f"config field {section}.{name} must be {_describe(hints[name])}, got {value!r}"
+            )
     missing = [
         name
         for name, parameter in parameters.items()
@@ -85,10 +90,28 @@ def bind(function: Callable[..., Any], values: Mapping[str, Any], section: str) 
     ]
     if missing:
         raise UserError(f"config section {section} lacks {', '.join(missing)}")
-    try:
+    with as_user_error(section):
         return function(**values)
+
+
+@contextlib.contextmanager
+def as_user_error(section: str) -> Iterator[None]:
+    """Turns a ValueError about values of a section into a UserError that names the section."""
+    try:
+        yield
     except ValueError as error:
         raise UserError(f"config section {section}: {error}") from error
+
+
+def check_sections(config: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuses a section that no part of the entry point reads, such as a misspelt one.
+
+    Raises:
+      UserError: names the section and suggests the nearest.
+    """
+    for name in config:
+        if name not in known:
+            raise UserError(_unknown(name, name, dict.fromkeys(known)))
 
 
 def choose(options: Mapping[str, Any], name: str, field: str) -> Any:
@@ -130,9 +153,9 @@ def _describe(hint: Any) -> str:
 
 def _help(module: types.ModuleType) -> str:
     lines = [(module.__doc__ or "").strip(), "", "Flags:"]
-    for flag in FLAGS.flags_by_module_dict().get("__main__", []) + (
-        [FLAGS["config"]] if "config" in FLAGS else []
-    ):
+    own = FLAGS.get_key_flags_for_module(sys.argv[0])  # absl's name for the main module
+    shared = [FLAGS["config"]] if "config" in FLAGS else []
+    for flag in [*shared, *own]:
         default = "" if flag.default is None else f" (default: {flag.default})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")
     return "\n".join(lines)

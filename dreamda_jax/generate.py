@@ -10,12 +10,14 @@ Run the same command again to continue a run that was interrupted.
 import contextlib
 import functools
 import threading
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from dreamda_jax import command_line
+
+if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
+    from dreamda_jax import build
 
 command_line.define_config_flag()
 flags.DEFINE_bool("dry_run", False, "Say what would be made and at what cost, and stop.")
@@ -34,61 +36,124 @@ def main() -> int:
 
 
 def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
-    # Imported here: JAX and diffusers take seconds that --help should not cost.
-    from dreamda_jax import mesh, options
-    from dreamda_jax.data import dataset, loader, prompts, run_directory, shards, sources
-    from dreamda_jax.models import checkpoint_files, stable_diffusion
-    from dreamda_jax.pipeline import DreamDAPipeline
-    from dreamda_jax.report import cost, production, summary
-    from dreamda_jax.synthesis import dreamda, engine
+    from dreamda_jax import build, mesh
+    from dreamda_jax.data import run_directory, shards
 
-    bind = functools.partial(command_line.bind_section, config)
-    image = bind("image", options.Image)
-    synthesis = bind("synthesis", options.Synthesis)
-    output = bind("output", options.Output)
-    loading = bind("loader", options.Loader)
-    checkpoint = bind("model", options.Model)
-    methods = {"dreamda": dreamda.DreamDA}
-    name = config["method"].pop("name", "dreamda")
-    method = bind("method", command_line.choose(methods, name, "method.name"))
-    source = sources.open_source(**config["source"])
-    choose_prompt = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
-    files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
-    model = stable_diffusion.open_model(files, dtype=checkpoint.dtype)
-    with command_line.as_user_error("method"):
-        method.check(model)
-    n, num_seeds = synthesis.num_variants, min(len(source), synthesis.max_seeds or len(source))
-    layout = shards.Layout.for_seeds(
-        Path(output.path),
-        name=f"{source.name}_{name}",
-        num_seeds=num_seeds,
-        seeds_per_shard=synthesis.seeds_per_shard,
-    )
-    mine = list(range(mesh.process_index(), layout.num_shards, mesh.process_count()))
-    num_bytes = cost.estimated_bytes(
-        num_seeds * n, resolution=image.resolution, image_format=output.format
-    )
-
-    with contextlib.ExitStack() as stack:
-        if dry_run:
-            todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
-        else:
-            settings = {key: value for key, value in config.items() if key != "loader"}
-            settings["output"] = command_line.without(config["output"], "path")
-            settings["fingerprint"] = {
-                "source": source.fingerprint(),
-                "model": checkpoint_files.checkpoint_fingerprint(files.directory),
-            }
-            stack.enter_context(
-                run_directory.open_run(
-                    layout.directory, settings, process_index=mesh.process_index()
-                )
-            )
-            shards.remove_leftovers(layout)
-            todo = shards.missing_shards(layout, shards=mine, report=print)
+    parts = build.generation(config)
+    layout = parts.layout
+    mine = range(mesh.process_index(), layout.num_shards, mesh.process_count())
+    if dry_run:
+        todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
+        print(_summary(parts, mine, todo))
+        return 0
+    with run_directory.open_run(
+        layout.directory, parts.settings, process_index=mesh.process_index()
+    ):
+        shards.remove_leftovers(layout)
+        todo = shards.missing_shards(layout, shards=mine, report=print)
         if todo:
-            with command_line.as_user_error("method"):
-                price = cost.price(model, method, resolution=image.resolution, num_variants=n)
-            lines = summary.start_lines(...)
-            print("\n".join(lines), flush=True)
+            print(_summary(parts, mine, todo), flush=True)
+            _make(parts, mine, todo, stop)
+        else:
+            print("nothing left to do: every shard is there and undamaged")
+        if not stop.is_set():
+            _finish(parts)
     return 0
+
+
+def _summary(parts: "build.Generation", mine: range, todo: list[int]) -> str:
+    from dreamda_jax import command_line, mesh
+    from dreamda_jax.data import run_directory
+    from dreamda_jax.report import cost, summary
+
+    with command_line.as_user_error("method"):
+        price = cost.price(
+            parts.model,
+            parts.method,
+            resolution=parts.image.resolution,
+            num_variants=parts.synthesis.num_variants,
+        )
+    seeds_left = sum(len(parts.layout.seed_ids(shard)) for shard in todo)
+    num_bytes = cost.estimated_bytes(
+        seeds_left * parts.synthesis.num_variants,
+        resolution=parts.image.resolution,
+        image_format=parts.output.format,
+    )
+    run_directory.check_free_space(parts.layout.directory, needed=num_bytes)
+    return summary.start(
+        devices=mesh.describe_devices(),
+        model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
+        method=parts.method.name,
+        num_seeds=sum(len(parts.layout.seed_ids(shard)) for shard in mine),
+        seeds_left=seeds_left,
+        num_classes=len(parts.source.label_names),
+        num_variants=parts.synthesis.num_variants,
+        resolution=parts.image.resolution,
+        price=price,
+        num_bytes=num_bytes,
+        output=parts.output.path,
+    )
+
+
+def _make(parts: "build.Generation", mine: range, todo: list[int], stop: threading.Event) -> None:
+    """Loads the weights and makes the missing shards."""
+    from dreamda_jax import mesh
+    from dreamda_jax.data import loader
+    from dreamda_jax.models import stable_diffusion
+    from dreamda_jax.pipeline import DreamDAPipeline
+    from dreamda_jax.report import production, summary
+    from dreamda_jax.synthesis import engine
+
+    image, synthesis = parts.image, parts.synthesis
+    params = stable_diffusion.load_params(parts.model, parts.files, place=mesh.replicate)
+    report = production.Production(
+        parts.layout,
+        parts.source,
+        finished=sorted(set(mine) - set(todo)),
+        todo=todo,
+        num_variants=synthesis.num_variants,
+        resolution=image.resolution,
+        crop=image.crop,
+    )
+    job = engine.Job(
+        pipeline=DreamDAPipeline(parts.model),
+        params=params,
+        method=parts.method,
+        layout=parts.layout,
+        label_names=parts.source.label_names,
+        choose_prompt=parts.choose_prompt,
+        root_seed=synthesis.seed,
+        num_variants=synthesis.num_variants,
+        seeds_per_device=synthesis.seeds_per_device,
+        image_format=parts.output.format,
+        image_quality=parts.output.quality,
+    )
+    seeds = loader.load_seeds(
+        parts.source,
+        [index for shard in todo for index in parts.layout.seed_ids(shard)],
+        resolution=image.resolution,
+        crop=image.crop,
+        num_workers=parts.loader.num_workers,
+    )
+    with contextlib.closing(seeds), contextlib.closing(report.progress):
+        statistics = engine.make_shards(job, seeds, stop=stop, on_shard=report)
+    print(summary.made(statistics, noise_scale=parts.method.noise_scale))
+
+
+def _finish(parts: "build.Generation") -> None:
+    from dreamda_jax.data import dataset
+    from dreamda_jax.report import summary
+
+    side = parts.image.resolution
+    made = dataset.finish(
+        parts.layout,
+        label_names=parts.source.label_names,
+        image_shape=(side, side, 3),
+        image_format=parts.output.format,
+        description=f"{parts.source.name} expanded by dreamda_jax ({parts.method.name}).",
+    )
+    print(summary.end(parts.layout.directory, made))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

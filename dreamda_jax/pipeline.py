@@ -108,7 +108,7 @@ class DreamDAPipeline:
         numbers = np.arange(num_variants) if variants is None else np.asarray(variants)
         ids = np.arange(count) if seed_ids is None else np.asarray(seed_ids)
         method = DreamDA(**options)
-        method.check(self.model)
+        method.check(self.model, num_variants=len(numbers))
         embeddings: dict[str, np.ndarray] = {}
         self.embed(params, ["", method.source_prompt, *prompts], embeddings)
         root = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key

@@ -32,6 +32,7 @@ _CONFIGS = {
 _SHARD = "-*-of-*.safetensors"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SAMPLE_BYTES = 1 << 20
+_SAMPLE = Path(__file__).parents[1] / "sample" / "tiny_sd"
 
 
 class ComponentFiles(NamedTuple):
@@ -61,8 +62,8 @@ def find_checkpoint(
     or `.bf16` variant, Flax msgpack. Nothing else is downloaded.
 
     Args:
-        path: a directory in diffusers' layout, or a hub id such as "org/name". A directory of that
-            name wins over the hub.
+        path: a directory in diffusers' layout, a hub id such as "org/name", or "sample" for the
+            packaged tiny model. A directory of that name wins over the hub.
         revision: branch, tag or commit on the hub; ignored for a directory.
 
     Raises:
@@ -70,6 +71,8 @@ def find_checkpoint(
             cannot be reached or refuses; the message says what to download and where to put it.
     """
     directory = Path(path).expanduser()
+    if path == "sample" and not directory.exists():
+        directory = _SAMPLE
     if directory.is_file():
         raise _single_file(directory)
     if not directory.is_dir():

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.checkpoint_files import find_checkpoint, read_json
+from dreamda_jax.models.checkpoint_files import CheckpointFiles, find_checkpoint, read_json
 from dreamda_jax.models.corrections import pytorch_corrections
 from dreamda_jax.models.flax_modules import apply_module, build_module, init_shapes
 from dreamda_jax.models.quiet import quiet_flax_imports
@@ -57,6 +57,8 @@ __all__ = [
     "abstract_params",
     "from_configs",
     "load",
+    "load_params",
+    "open_model",
 ]
 
 UNET_BLOCKS: tuple[type[nn.Module], ...] = (
@@ -246,7 +248,7 @@ def load(
     """Load a checkpoint in diffusers' layout.
 
     Args:
-        path: a local directory or a hub id.
+        path: a local directory, a hub id, or "sample" for the packaged tiny model.
         revision: branch, tag or commit on the hub.
         dtype: "float32" or "bfloat16", of parameters and activations.
         place: puts one parameter on the device(s), called tensor by tensor; see `weights`.
@@ -259,7 +261,17 @@ def load(
             finite, or the checkpoint has settings that are not supported.
     """
     files = find_checkpoint(path, revision=revision)
-    model = from_configs(
+    model = open_model(files, dtype=dtype)
+    return model, load_params(model, files, place=place)
+
+
+def open_model(files: CheckpointFiles, *, dtype: str = "float32") -> StableDiffusion:
+    """The networks of a checkpoint from its config files; no weight is read.
+
+    Raises:
+        UserError: a config cannot be read, or has a setting that is not supported.
+    """
+    return from_configs(
         unet_config=read_json(files.unet.config),
         vae_config=read_json(files.vae.config),
         text_config=read_json(files.text_encoder.config),
@@ -267,15 +279,28 @@ def load(
         tokenizer=load_tokenizer(files.tokenizer),
         dtype=dtype,
     )
-    params = {}
-    for name, shapes in abstract_params(model).items():
-        params[name] = load_weights(
+
+
+def load_params(
+    model: StableDiffusion, files: CheckpointFiles, *, place: Place = jax.device_put
+) -> dict[str, Params]:
+    """The weights of a checkpoint, placed tensor by tensor.
+
+    Returns:
+        {"unet": ..., "vae": ..., "text_encoder": ...}.
+
+    Raises:
+        UserError: weights are damaged or pickled, do not fit the model, or are not finite.
+    """
+    return {
+        name: load_weights(
             [getattr(files, name).weights],
             flax.traverse_util.flatten_dict(shapes),
             dtype=model.dtype,
             place=place,
         )
-    return model, params
+        for name, shapes in abstract_params(model).items()
+    }
 
 
 def from_configs(

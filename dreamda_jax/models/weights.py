@@ -2,7 +2,7 @@
 
 One tensor at a time: a tensor is read, checked, brought to Flax layout and to the wanted dtype and
 placed on the device before the next is read, so beside the parameters there is never more than one
-extra copy of a single tensor.
+extra copy of a single tensor (msgpack: one, and the record it was decoded from).
 
 PyTorch and Flax names are compared in one canonical spelling, so the rules stay generic:
 `down_blocks.0.attentions.0` and `down_blocks_0/attentions_0`, CLIP's `layers.0` and `layers/0`;

@@ -17,7 +17,8 @@ class Production:
     Args:
       layout: the shards of this data set.
       source: where the seed images come from.
-      todo: the shards this process is about to make.
+      finished: the shards that an earlier run has made.
+      todo: the shards this one is about to make.
       num_variants: n.
       resolution: of seed and synthetic images.
       crop: how seed images become squares.
@@ -28,7 +29,7 @@ class Production:
         layout: shards.Layout,
         source: Source,
         *,
-        mine: list[int],
+        finished: list[int],
         todo: list[int],
         num_variants: int,
         resolution: int,
@@ -37,11 +38,9 @@ class Production:
         self._layout, self._num_variants = layout, num_variants
         self.sheet_path = layout.directory / "contact_sheet.png"
         self._sheet = ContactSheet(source.label_names)
-        finished = sorted(set(mine) - set(todo))
         self._fill_sheet(finished, source, resolution, crop)
-        images = {shard: len(layout.seed_ids(shard)) * num_variants for shard in mine}
-        done = sum(images[shard] for shard in finished)
-        self.progress = Progress(sum(images.values()), done)
+        done = sum(self._images(shard) for shard in finished)
+        self.progress = Progress(done + sum(self._images(shard) for shard in todo), done)
 
     def __call__(self, shard: int, made: list[records.Record], seeds: dict[int, Seed]) -> None:
         """Counts the shard and shows its seeds where a class has none from an earlier one."""
@@ -51,7 +50,10 @@ class Production:
             if seed.pixels is not None and self._sheet.wants(seed.label, index):
                 self._sheet.add(seed.label, index, seed.pixels, [r.image for r in variants])
         self._sheet.save(self.sheet_path)
-        self.progress.add(len(self._layout.seed_ids(shard)) * self._num_variants)
+        self.progress.add(self._images(shard))
+
+    def _images(self, shard: int) -> int:
+        return len(self._layout.seed_ids(shard)) * self._num_variants
 
     def _fill_sheet(
         self, finished: list[int], source: Source, resolution: int, crop: Crop

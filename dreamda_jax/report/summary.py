@@ -1,41 +1,87 @@
 """The lines a run begins and ends with."""
 
-import humanize
+from pathlib import Path
 
+from dreamda_jax.data.dataset import Summary
 from dreamda_jax.report.cost import Cost
+from dreamda_jax.synthesis.engine import Statistics
 
 
-def start_lines(
+def start(
     *,
     devices: str,
     model: str,
-    dtype: str,
     method: str,
     num_seeds: int,
+    seeds_left: int,
     num_classes: int,
     num_variants: int,
     resolution: int,
-    images_here: int,
-    images_done: int,
-    cost: Cost,
+    price: Cost,
     num_bytes: int,
     output: str,
-) -> list[str]:
+) -> str:
     """What is about to be made, on what, and at what cost."""
-    total = num_seeds * num_variants
-    left = images_here - images_done
-    return [
-        f"device    {devices}",
-        f"model     {model} ({dtype})",
-        f"seeds     {num_seeds:,} images of {num_classes} classes, {resolution}x{resolution}",
-        f"images    {total:,} to make with {method}, {num_variants} variants a seed"
-        + (f"; {images_done:,} are done, {left:,} left" if images_done else ""),
-        f"cost      {cost.unet_rows:.1f} U-Net rows and {_tflop(cost.flops)} per image, "
-        f"{_tflop(cost.flops * left)} in all",
-        f"output    {output}, at most about {humanize.naturalsize(num_bytes)}",
+    images, done = seeds_left * num_variants, (num_seeds - seeds_left) * num_variants
+    resumed = f" ({done:,} are there already)" if done else ""
+    return "\n".join(
+        [
+            f"devices   {devices}",
+            f"model     {model}",
+            f"seeds     {num_seeds:,} images of {num_classes} classes, {resolution}x{resolution}",
+            f"images    {images:,} to make with {method}, {num_variants} per seed{resumed}",
+            f"cost      {price.unet_rows:.1f} U-Net rows, {_tflop(price.flops)} per image; "
+            f"{_tflop(price.flops * images)} in all",
+            f"output    {output}, at most about {readable_bytes(num_bytes)}",
+        ]
+    )
+
+
+def made(statistics: Statistics, *, noise_scale: float) -> str:
+    """How a run went: speed without compilation, and the perturbation in proportion."""
+    lines = []
+    if statistics.seconds:
+        rate = statistics.images_in_seconds / statistics.seconds
+        lines.append(
+            f"speed     {rate:.2f} images/s after compilation; the devices waited for the host "
+            f"{statistics.device_wait_share:.1%} of the time"
+        )
+    if statistics.batches:
+        lines.append(
+            f"noise     RMS of the perturbed features {statistics.site_rms:.2f}, "
+            f"noise_scale {noise_scale:g}"
+        )
+    if statistics.enlarged:
+        lines.append(
+            f"note      {statistics.enlarged:,} seed images are smaller than the target size and "
+            "were enlarged"
+        )
+    return "\n".join(lines)
+
+
+def end(directory: Path, made: Summary) -> str:
+    """Where everything is, and what to do next."""
+    lines = [
+        f"done      {made.num_records:,} images, {readable_bytes(made.num_bytes)}, in {directory}",
+        f"look at   {directory / 'contact_sheet.png'}",
+        f"next      python -m dreamda_jax.export --input {directory} --to imagefolder "
+        f"--output {directory}_images",
     ]
+    if made.num_skipped:
+        skipped = directory / "skipped.jsonl"
+        lines.insert(1, f"skipped   {made.num_skipped:,} seed images, reasons in {skipped}")
+    return "\n".join(lines)
+
+
+def readable_bytes(count: float) -> str:
+    """Such as "3.4 GB", in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def _tflop(flops: float) -> str:
     tera = flops / 1e12
-    return f"{tera:,.3g} TFLOP" if tera < 1000 else f"{tera:,.0f} TFLOP"
+    return f"{tera:,.0f} TFLOP" if tera >= 100 else f"{tera:.3g} TFLOP"

@@ -63,8 +63,12 @@ class DreamDA:
                 "a perturbed latent has no clean prediction beside it"
             )
 
-    def check(self, model: StableDiffusion) -> None:
+    def check(self, model: StableDiffusion, *, num_variants: int) -> None:
         """Raises ValueError where the options and the model do not fit together."""
+        if self.variants_per_pass and num_variants % self.variants_per_pass:
+            raise ValueError(
+                f"variants_per_pass={self.variants_per_pass} must divide num_variants={num_variants}"
+            )
         schedule = self._schedule(model)
         if self.inversion == "cyclediffusion" and not (schedule.sigma > 0).all():
             raise ValueError(
@@ -128,8 +132,6 @@ class DreamDA:
             return images.reshape(b, m, *images.shape[1:]), mean_square, trajectory
 
         m = self.variants_per_pass or n
-        if n % m:
-            raise ValueError(f"variants_per_pass={m} must divide the {n} variants")
         passes = jax.tree.map(
             lambda x: jnp.moveaxis(x.reshape(b, n // m, m, *x.shape[2:]), 1, 0),
             (variant_keys, inputs.contexts),

@@ -5,7 +5,7 @@ differs from call to call is in `Inputs`, everything fixed for a run is in the d
 compiles once.
 """
 
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from jaxtyping import Array, Float, Int, UInt, UInt8
 
@@ -50,10 +50,11 @@ class Outputs(NamedTuple):
 class Method(Protocol):
     """What the engine, the pipeline and the entry point need of a method."""
 
-    name: str
+    name: ClassVar[str]
+    noise_scale: float
     source_prompt: str
 
-    def check(self, model: StableDiffusion) -> None:
+    def check(self, model: StableDiffusion, *, num_variants: int) -> None:
         """Raises ValueError where the options and the model do not fit together."""
 
     def synthesize(

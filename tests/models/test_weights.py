@@ -1,0 +1,343 @@
+"""Weights: every format and naming the loader takes, its errors, its memory."""
+
+import json
+import struct
+import tracemalloc
+
+import flax.serialization
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.weights import load_weights
+
+NAMES = {  # PyTorch name -> Flax path
+    "conv_in.weight": ("conv_in", "kernel"),
+    "conv_in.bias": ("conv_in", "bias"),
+    "time_embedding.linear_1.weight": ("time_embedding", "linear_1", "kernel"),
+    "down_blocks.0.attentions.1.norm.weight": ("down_blocks_0", "attentions_1", "norm", "scale"),
+    "down_blocks.0.attentions.1.proj_in.weight": (
+        "down_blocks_0",
+        "attentions_1",
+        "proj_in",
+        "kernel",
+    ),
+    "down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_out.0.weight": (
+        "down_blocks_0",
+        "attentions_1",
+        "transformer_blocks_0",
+        "attn1",
+        "to_out_0",
+        "kernel",
+    ),
+    "text_model.encoder.layers.0.mlp.fc1.weight": (
+        "text_model",
+        "encoder",
+        "layers",
+        "0",
+        "mlp",
+        "fc1",
+        "kernel",
+    ),
+    "text_model.embeddings.token_embedding.weight": (
+        "text_model",
+        "embeddings",
+        "token_embedding",
+        "embedding",
+    ),
+}
+SHAPES = {  # in PyTorch's layout
+    "conv_in.weight": (6, 4, 3, 2),
+    "conv_in.bias": (6,),
+    "time_embedding.linear_1.weight": (5, 3),
+    "down_blocks.0.attentions.1.norm.weight": (6,),
+    "down_blocks.0.attentions.1.proj_in.weight": (7, 6, 1, 1),
+    "down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_out.0.weight": (4, 6),
+    "text_model.encoder.layers.0.mlp.fc1.weight": (8, 4),
+    "text_model.embeddings.token_embedding.weight": (9, 4),
+}
+
+
+def tensors(dtype=np.float32):
+    rng = np.random.default_rng(0)
+    return {n: rng.standard_normal(s, np.float32).astype(dtype) for n, s in SHAPES.items()}
+
+
+def to_flax(array, path):
+    if path[-1] == "kernel":
+        return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+    return array
+
+
+def flax_arrays(source):
+    return {path: to_flax(source[name], path) for name, path in NAMES.items()}
+
+
+EXPECTED = {
+    path: jax.ShapeDtypeStruct(array.shape, jnp.float32)
+    for path, array in flax_arrays(tensors()).items()
+}
+
+
+def load(*files, expected=EXPECTED, dtype=jnp.float32, **kwargs):
+    loaded = load_weights(files, expected, dtype=dtype, **kwargs)
+    return flax.traverse_util.flatten_dict(loaded)
+
+
+def check(loaded, source, dtype=np.float32):
+    assert loaded.keys() == EXPECTED.keys()
+    for path, array in flax_arrays(source).items():
+        assert loaded[path].dtype == dtype
+        np.testing.assert_array_equal(np.asarray(loaded[path]), array.astype(dtype))
+
+
+@pytest.mark.parametrize("stored", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("wanted", [np.float32, ml_dtypes.bfloat16])
+def test_every_dtype_and_layout(tmp_path, stored, wanted):
+    source = tensors(stored)
+    save_file(source, tmp_path / "w.safetensors")
+    check(load(tmp_path / "w.safetensors", dtype=wanted), source, wanted)
+
+
+def test_position_ids_are_ignored(tmp_path):
+    source = tensors()
+    ids = {"text_model.embeddings.position_ids": np.arange(16)[None]}
+    save_file(source | ids, tmp_path / "w.safetensors")
+    check(load(tmp_path / "w.safetensors"), source)
+
+
+def shard(directory, source, index="w.safetensors.index.json"):
+    names = sorted(source)
+    weight_map = {}
+    for i, part in enumerate((names[:3], names[3:]), start=1):
+        file = f"w-{i:05d}-of-00002.safetensors"
+        save_file({name: source[name] for name in part}, directory / file)
+        weight_map |= dict.fromkeys(part, file)
+    (directory / index).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return directory / index
+
+
+def test_sharded_by_index_or_by_files(tmp_path):
+    source = tensors()
+    index = shard(tmp_path, source)
+    check(load(index), source)
+    check(load(*sorted(tmp_path.glob("*.safetensors"))), source)
+
+
+def test_shard_that_is_missing(tmp_path):
+    index = shard(tmp_path, tensors())
+    (tmp_path / "w-00002-of-00002.safetensors").unlink()
+    with pytest.raises(UserError, match="1 of the 2 files it names are missing: w-00002-of-00002"):
+        load(index)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"weight_map": 3}'])
+def test_broken_index(tmp_path, content):
+    (tmp_path / "w.safetensors.index.json").write_text(content)
+    with pytest.raises(UserError, match="not a safetensors index"):
+        load(tmp_path / "w.safetensors.index.json")
+
+
+def test_1x1_convolution_and_linear_are_interchangeable(tmp_path):
+    source = tensors()
+    stored = dict(source)
+    stored["down_blocks.0.attentions.1.proj_in.weight"] = source[
+        "down_blocks.0.attentions.1.proj_in.weight"
+    ][:, :, 0, 0]
+    linear = "time_embedding.linear_1.weight"
+    stored[linear] = source[linear][:, :, None, None]
+    save_file(stored, tmp_path / "w.safetensors")
+    check(load(tmp_path / "w.safetensors"), source)
+
+
+@pytest.mark.parametrize("names", ["old", "new"])
+@pytest.mark.parametrize("rank", [2, 4])
+def test_vae_attention_under_all_its_names(tmp_path, names, rank):
+    old = ("query", "key", "value", "proj_attn")
+    new = ("to_q", "to_k", "to_v", "to_out.0")
+    rng = np.random.default_rng(0)
+    stored, expected, want = {}, {}, {}
+    for flax_name, name in zip(old, old if names == "old" else new, strict=True):
+        path = ("encoder", "mid_block", "attentions_0", flax_name)
+        weight = rng.standard_normal((4, 4), np.float32)
+        prefix = f"encoder.mid_block.attentions.0.{name}"
+        stored[f"{prefix}.weight"] = weight if rank == 2 else weight[:, :, None, None]
+        stored[f"{prefix}.bias"] = weight[0]
+        want |= {(*path, "kernel"): weight.T, (*path, "bias"): weight[0]}
+    expected = {path: jax.ShapeDtypeStruct(a.shape, a.dtype) for path, a in want.items()}
+    save_file({k: np.ascontiguousarray(v) for k, v in stored.items()}, tmp_path / "w.safetensors")
+    loaded = load(tmp_path / "w.safetensors", expected=expected)
+    for path, array in want.items():
+        np.testing.assert_array_equal(loaded[path], array)
+
+
+def write_msgpack(file, arrays):
+    tree = flax.traverse_util.unflatten_dict(arrays)
+    file.write_bytes(flax.serialization.msgpack_serialize(tree))
+    return file
+
+
+@pytest.mark.parametrize("stored", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_flax_msgpack(tmp_path, stored):
+    source = tensors(stored)
+    file = write_msgpack(tmp_path / "w.msgpack", flax_arrays(source))
+    check(load(file), source)
+
+
+def test_msgpack_errors(tmp_path):
+    arrays = flax_arrays(tensors())
+    file = tmp_path / "w.msgpack"
+    bias = ("conv_in", "bias")
+    with pytest.raises(UserError, match=r"conv_in/bias has shape \(3,\), .* asks for \(6,\)"):
+        load(write_msgpack(file, arrays | {bias: np.ones(3, np.float32)}))
+    with pytest.raises(UserError, match="conv_in/bias holds NaN or Inf"):
+        load(write_msgpack(file, arrays | {bias: np.full(6, np.inf, np.float32)}))
+    with pytest.raises(UserError, match="1 tensors are unexpected: more/bias"):
+        load(write_msgpack(file, arrays | {("more", "bias"): np.ones(3, np.float32)}))
+    with pytest.raises(UserError, match="1 of 8 tensors are missing: conv_in/bias"):
+        load(write_msgpack(file, {path: a for path, a in arrays.items() if path != bias}))
+    complete = write_msgpack(file, arrays).read_bytes()
+    for content in (b"", complete[:-20], complete[:40], b"\xc1" * 50, b"\x01"):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=r"not a complete Flax msgpack|no tree of parameters"):
+            load(file)
+
+
+def test_wrong_shapes_are_named_in_the_files_own_layout(tmp_path):
+    for name, shape, want in (
+        ("conv_in.weight", (6, 9, 3, 2), r"\(6, 9, 3, 2\), .* asks for \(6, 4, 3, 2\)"),
+        ("conv_in.weight", (6, 9), r"\(6, 9\), .* asks for \(6, 4, 3, 2\)"),
+        ("time_embedding.linear_1.weight", (3, 5), r"\(3, 5\), .* asks for \(5, 3\)"),
+        ("conv_in.bias", (6, 1), r"\(6, 1\), .* asks for \(6,\)"),
+    ):
+        save_file(tensors() | {name: np.ones(shape, np.float32)}, tmp_path / "w.safetensors")
+        with pytest.raises(UserError, match=rf"tensor {name} has shape {want}"):
+            load(tmp_path / "w.safetensors")
+
+
+def test_missing_and_unexpected_tensors(tmp_path):
+    source = tensors()
+    del source["conv_in.bias"]
+    extra = {f"vision_model.layers.{i}.bias": np.ones(1, np.float32) for i in range(7)}
+    save_file(source | extra, tmp_path / "w.safetensors")
+    with pytest.raises(UserError) as caught:
+        load(tmp_path / "w.safetensors")
+    message = str(caught.value)
+    assert "1 of 8 tensors are missing: conv_in/bias" in message
+    assert "7 tensors are unexpected: vision_model.layers.0.bias" in message
+    assert "layers.6" not in message  # only the first few
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_not_finite(tmp_path, bad, dtype):
+    source = tensors(dtype)
+    source["conv_in.weight"][0, 1, 2, 0] = bad
+    save_file(source, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"tensor conv_in\.weight holds NaN or Inf"):
+        load(tmp_path / "w.safetensors")
+
+
+def test_quantised_weights(tmp_path):
+    source = tensors() | {"conv_in.bias": np.ones(6, np.int8)}
+    save_file(source, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"conv_in\.bias is stored as I8; quantised"):
+        load(tmp_path / "w.safetensors")
+
+
+def test_damaged_files(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_file(tensors(), file)
+    complete = file.read_bytes()
+    for content in (b"", complete[:5], complete[:100], complete[:-1], b"\xff" * 64, b"PK" * 40):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=r"w\.safetensors: not a complete safetensors file"):
+            load(file)
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(UserError, match="git-lfs pointer"):
+        load(file)
+    with pytest.raises(UserError, match="no such file"):
+        load(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".ckpt", ".pt"])
+def test_pickled_weights_are_refused_unread(tmp_path, suffix):
+    file = tmp_path / "unet" / f"model{suffix}"
+    with pytest.raises(UserError, match="pickled weights are refused") as caught:
+        load(file)
+    assert "safe_serialization=True" in str(caught.value)
+    assert str(tmp_path if suffix == ".bin" else file) in str(caught.value)
+
+
+def test_place_is_called_once_per_tensor_and_its_result_kept(tmp_path):
+    save_file(tensors(), tmp_path / "w.safetensors")
+    placed = []
+
+    def place(array):
+        assert array.flags.c_contiguous
+        placed.append(array.shape)
+        return jnp.asarray(array)[None]
+
+    loaded = load(tmp_path / "w.safetensors", place=place)
+    assert sorted(placed) == sorted(leaf.shape for leaf in EXPECTED.values())
+    assert all(loaded[path].shape == (1, *leaf.shape) for path, leaf in EXPECTED.items())
+
+
+@pytest.mark.parametrize("stored", [np.float16, np.float32])
+@pytest.mark.parametrize("suffix", [".safetensors", ".msgpack"])
+def test_memory_is_one_extra_tensor(tmp_path, stored, suffix):
+    count, side = 24, 2048  # 24 tensors of 16 MiB in float32: 400 MB of parameters
+    expected = {
+        (f"layers_{i}", "kernel"): jax.ShapeDtypeStruct((side, side), jnp.float32)
+        for i in range(count)
+    }
+    kernel = np.ones((side, side), stored)
+    file = tmp_path / f"w{suffix}"
+    if suffix == ".safetensors":
+        write_repeated(file, [f"layers.{i}.weight" for i in range(count)], kernel)
+    else:
+        write_msgpack(file, dict.fromkeys(expected, kernel))
+    live = []
+
+    def place(array):
+        # What the loader itself holds, while the parameters lie on the device (not counted).
+        live.append(tracemalloc.get_traced_memory()[0])
+        return jax.device_put(np.zeros(1, np.float32))
+
+    tensor = side * side * 4
+    tracemalloc.start()
+    try:
+        load_weights([file], expected, dtype=jnp.float32, place=place)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(live) == count
+    # At `place` one host copy is alive (msgpack keeps its raw record too); while converting, the
+    # raw tensor is, and the parameter is not placed yet. So beside the parameters there is at most
+    # one tensor. The lower bounds show that the measurement sees the arrays.
+    raw = kernel.nbytes if suffix == ".msgpack" and stored == np.float16 else 0
+    assert 0.9 * tensor < max(live) < 1.05 * tensor + raw
+    assert kernel.nbytes + 0.9 * tensor < peak < kernel.nbytes + 1.05 * tensor
+
+
+def write_repeated(file, names, array):
+    """Write one array under many names without holding it many times."""
+    tag = {np.dtype(np.float16): "F16", np.dtype(np.float32): "F32"}[array.dtype]
+    header = {
+        name: {
+            "dtype": tag,
+            "shape": array.shape,
+            "data_offsets": [i * array.nbytes, (i + 1) * array.nbytes],
+        }
+        for i, name in enumerate(names)
+    }
+    text = json.dumps(header).encode()
+    with file.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(text)) + text)
+        for _ in names:
+            stream.write(array.tobytes())
