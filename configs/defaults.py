@@ -1,7 +1,8 @@
 """The fields every configuration has, with the paper's settings; each data set changes a few.
 
-Sections end at the entry points: below them everything takes keyword arguments of the same names, whose
-docstrings say what they mean (`source`: dreamda_jax/data, `method`: dreamda_jax/synthesis/dreamda.py).
+Sections end at the entry points: below them everything takes keyword arguments of the same names,
+whose docstrings say what they mean (`source`: dreamda_jax/data, `method`:
+dreamda_jax/synthesis/dreamda.py).
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.model = ConfigDict(
         {
-            "path": "stable-diffusion-v1-5/stable-diffusion-v1-5",  # directory, hub id or "sample"
+            "path": "stable-diffusion-v1-5/stable-diffusion-v1-5",  # or a directory, or "sample"
             "revision": placeholder(str),
             "dtype": "bfloat16",
         }
@@ -30,7 +31,7 @@ def get_config() -> ConfigDict:
             "guidance_scale": 7.5,
             "noise_scale": 3.0,
             "site": "bottleneck",
-            "update": "official",
+            "update_rule": "official",  # ConfigDict has a method called update
             "cfg_noise": "independent",
             "inversion": "cyclediffusion",
             "posterior_noise": "shared",

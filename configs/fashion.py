@@ -1,6 +1,6 @@
 """The embedded sample: 200 Fashion-MNIST images and a tiny Stable Diffusion, on a laptop CPU.
 
-    python -m dreamda_jax.generate --config configs/fashion.py
+python -m dreamda_jax.generate --config configs/fashion.py
 """
 
 from ml_collections import ConfigDict

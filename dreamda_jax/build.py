@@ -46,7 +46,8 @@ def generation(config: dict[str, Any]) -> Generation:
     """Checks a configuration and opens what it names.
 
     Raises:
-      UserError: a field is unknown or has a value that does not fit, or something it names is not there.
+      UserError: a field is unknown or has a value that does not fit, or something it names is not
+        there.
     """
     command_line.check_sections(config, _SECTIONS)
     bind = functools.partial(command_line.bind, config)

@@ -1,6 +1,7 @@
 """What all entry points share: flags, `--config`, `--help`, and errors a person can act on.
 
-Like the entry points, this file may know ml_collections; below it everything takes keyword arguments.
+Like the entry points, this file may know ml_collections; below it everything takes keyword
+arguments.
 """
 
 import contextlib
@@ -8,18 +9,20 @@ import difflib
 import functools
 import inspect
 import pathlib
+import re
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dreamda_jax.errors import UserError
 
 FLAGS = flags.FLAGS
+_QUOTES = "\"'"
 
 
 def define_config_flag() -> None:
@@ -38,11 +41,16 @@ def read_config() -> dict[str, Any]:
     """The resolved configuration as nested plain dicts.
 
     Raises:
-      UserError: no `--config` was given.
+      UserError: no `--config` was given, or the file is not there.
     """
-    if FLAGS.config is None:
-        raise UserError("no configuration given: add --config configs/fashion.py (or your own file)")
-    return FLAGS.config.to_dict()
+    try:
+        config = FLAGS.config
+        if config is None:
+            raise UserError("no configuration given: add --config configs/fashion.py (or your own)")
+        return config.to_dict()
+    except OSError as error:  # ml_collections keeps a file that did not load until it is used
+        cause = error.__cause__ or error
+        raise UserError(f"the configuration could not be loaded: {cause}") from error
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -55,6 +63,8 @@ def run(main: Callable[[], int | None]) -> None:
         print(_help(sys.modules["__main__"]))
         sys.exit(0)
     _make_config_importable(sys.argv)
+    # JAX logs every accelerator it does not find; absl would print that.
+    logging.set_verbosity(logging.WARNING)
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
 
 
@@ -67,8 +77,8 @@ def bind(config: Mapping[str, Any], section: str, function: Callable[..., Any]) 
       function: a dataclass, or a function (or a partial of one) with keyword arguments.
 
     Raises:
-      UserError: an unknown field (the nearest is suggested), a missing one, a value of the wrong type,
-        or whatever ValueError `function` raises itself.
+      UserError: an unknown field (the nearest is suggested), a missing one, a value of the wrong
+        type, or whatever ValueError `function` raises itself.
     """
     values = config.get(section)
     if not isinstance(values, Mapping):
@@ -162,7 +172,7 @@ def _help(module: types.ModuleType) -> str:
 
 
 def _make_config_importable(argv: list[str]) -> None:
-    """Lets a configuration import its neighbours (`configs.defaults`) from any working directory."""
+    """Lets a configuration import its neighbours (`configs.defaults`) from anywhere."""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         name, _, value = argument.lstrip("-").partition("=")
         if name == "config":
@@ -175,7 +185,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
         rest = FLAGS(argv)
     except flags.Error as error:
         _fail(str(error), code=2)
-    except (FileNotFoundError, ImportError, AttributeError, TypeError, KeyError) as error:
+    except (ImportError, AttributeError, TypeError, KeyError, ValueError, SyntaxError) as error:
+        near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
+        if near:  # ml_collections' own words, without the layers of quotes they come in
+            _fail(f"unknown config field {near[2]!r}; did you mean {near[1]!r}?", code=2)
+        if isinstance(error, KeyError | AttributeError):
+            _fail(f"unknown config field {str(error).strip(_QUOTES)!r}", code=2)
         _fail(f"configuration: {error}", code=2)
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}: flags start with --", code=2)

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this": entry points print it without a traceback."""
+"""The one exception that means "the user can mend this", printed without a traceback."""
 
 
 class UserError(Exception):

@@ -62,7 +62,7 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
 
 
 def _summary(parts: "build.Generation", mine: range, todo: list[int]) -> str:
-    from dreamda_jax import command_line, mesh
+    from dreamda_jax import mesh
     from dreamda_jax.data import run_directory
     from dreamda_jax.report import cost, summary
 
@@ -76,6 +76,7 @@ def _summary(parts: "build.Generation", mine: range, todo: list[int]) -> str:
     seeds_left = sum(len(parts.layout.seed_ids(shard)) for shard in todo)
     num_bytes = cost.estimated_bytes(
         seeds_left * parts.synthesis.num_variants,
+        num_shards=len(todo),
         resolution=parts.image.resolution,
         image_format=parts.output.format,
     )

@@ -32,9 +32,9 @@ def _handlers(handle: Callable) -> Iterator[None]:
 def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | None:
     """Runs `job(stop)` so that Ctrl-C and SIGTERM set `stop`, which it must look at now and then.
 
-    The job runs in a thread of its own: a signal is then heard even while XLA compiles or computes. A job
-    that does not end within 25 s, or a second signal, ends the process at once; what is on the disk is
-    complete at every moment, so nothing is lost but the work in hand.
+    The job runs in a thread of its own: a signal is then heard even while XLA compiles or computes.
+    A job that does not end within 25 s, or a second signal, ends the process at once; what is on
+    the disk is complete at every moment, so nothing is lost but the work in hand.
 
     Raises:
       Stopped: after a signal, once the job has ended.

@@ -1,7 +1,7 @@
 """Devices: the only home of pmap, NamedSharding, Mesh and process indices.
 
-Synthesis is data parallel with no communication: one program per device, the parameters on each device
-once, the seeds split among them. Hosts never talk to each other.
+Synthesis is data parallel with no communication: one program per device, the parameters on each
+device once, the seeds split among them. Hosts never talk to each other.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,10 @@ def describe_devices() -> str:
 
 
 def replicate(array: np.ndarray) -> jax.Array:
-    """Puts one array on every local device: shape [devices, *array.shape], as `map_devices` takes it.
+    """Puts one array on every local device: [devices, *array.shape], as `map_devices` takes it.
 
-    The host array is the only other copy, so loading a model leaf by leaf needs one leaf of extra memory.
+    The host array is the only other copy, so loading a model leaf by leaf needs one leaf of extra
+    memory.
     """
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (_AXIS,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(_AXIS))

@@ -1,6 +1,7 @@
 """The sections of a configuration as checked values; `command_line.bind` fills them.
 
-The method's section is the method's own dataclass, the source's is the keyword arguments of the source.
+The method's section is the method's own dataclass, the source's is the keyword arguments of the
+source.
 """
 
 import dataclasses

@@ -90,10 +90,12 @@ class DreamDAPipeline:
           key: the root of every random draw: a JAX key.
           num_variants: n, how many variants of each image.
           variants: their numbers, where only some are wanted; default 0 … n-1.
-          seed_ids: the images' ids; default 0 … b-1. An image with the same key, id and variant number
-            is made again the same, whatever it is batched with (up to rounding, where shapes differ).
+          seed_ids: the images' ids; default 0 … b-1. An image with the same key, id and variant
+            number is made again the same, whatever it is batched with (up to rounding, where shapes
+            differ).
           return_trajectory: whether to return the latents after each step.
-          **options: fields of `DreamDA`: noise_scale, guidance_scale, strength, num_inference_steps,
+          **options: fields of `DreamDA`: noise_scale, guidance_scale, strength,
+            num_inference_steps,
             eta, …
 
         Raises:
@@ -153,9 +155,9 @@ class DreamDAPipeline:
     ) -> Outputs:
         """Starts the program on a batch and returns at once, with arrays still on the devices.
 
-        A batch shorter than devices · `seeds_per_device` is filled with copies of its last seed, so the
-        program is compiled once; `collect` drops them again. Shapes are those of `Inputs`, without the
-        device axis.
+        A batch shorter than devices · `seeds_per_device` is filled with copies of its last seed, so
+        the program is compiled once; `collect` drops them again. Shapes are those of `Inputs`,
+        without the device axis.
 
         Raises:
           ValueError: the batch is empty, too long, or of a size the network cannot take.

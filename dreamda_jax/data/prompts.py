@@ -1,4 +1,4 @@
-"""Which prompt a variant is made with: a template, or prompts per image or per class from a file."""
+"""Which prompt a variant is made with: a template, or prompts from a file."""
 
 import json
 import pathlib
@@ -16,9 +16,9 @@ def open_prompts(
 ) -> ChoosePrompt:
     """Decides every variant's prompt.
 
-    In this order: the file's prompts for that image, the image's own caption (`text` of its metadata),
-    the file's prompts for its class, the template. Several prompts for one image or class are taken in
-    turn by the variants.
+    In this order: the file's prompts for that image, the image's own caption (`text` of its
+    metadata), the file's prompts for its class, the template. Several prompts for one image or
+    class are taken in turn by the variants.
 
     Args:
       label_names: the classes, as the source names them.

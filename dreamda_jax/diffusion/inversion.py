@@ -1,7 +1,7 @@
 """From an image's latent to the noise that makes it: CycleDiffusion and DDIM inversion.
 
-Both run one `jax.lax.scan` over the schedule and see the network only as `predict(latents, timestep,
-alpha) -> ε`, with the source prompt already inside.
+Both run one `jax.lax.scan` over the schedule and see the network only as `predict(latents,
+timestep, alpha) -> ε`, with the source prompt already inside.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ def cycle_diffusion_inversion(
 ) -> Float[Array, "s r 4 h w"]:
     """The noise z_t that leads the reverse process from `start` back to `x0` exactly.
 
-    Draws x_{t⁻} ~ q(x_{t⁻} | x_t, x_0) for each step, the last of which returns x_0 itself, and records
-    z_t = (x_{t⁻} − μ_θ(x_t)) / σ_t (CycleDiffusion, arXiv 2210.05559, Alg. 1).
+    Draws x_{t⁻} ~ q(x_{t⁻} | x_t, x_0) for each step, the last of which returns x_0 itself, and
+    records z_t = (x_{t⁻} − μ_θ(x_t)) / σ_t (CycleDiffusion, arXiv 2210.05559, Alg. 1).
 
     Args:
       predict: ε under the source prompt.

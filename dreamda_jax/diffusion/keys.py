@@ -4,8 +4,9 @@
                                   └ fold_in(variant + 1)  draws of one variant
                                                   └ fold_in(timestep) ─ fold_in(stream)
 
-Never from a device, a host or a place in a batch: so one image can be made again alone, and any number
-of devices makes the same set. Keys travel as raw uint32 data, [..., 2], which records can store.
+Never from a device, a host or a place in a batch: so one image can be made again alone, and any
+number of devices makes the same set. Keys travel as raw uint32 data, [..., 2], which records can
+store.
 """
 
 import enum
@@ -45,7 +46,7 @@ def variant_keys(keys: RawKeys, variants: Int[Array, "n"]) -> UInt[Array, "r n 2
 def normal(
     keys: RawKeys, timestep: Int[Array, ""], stream: Stream, shape: tuple[int, ...]
 ) -> Float[Array, "r ..."]:
-    """Standard normal noise, float32 [r, *shape]: row i depends on key i, timestep and stream only."""
+    """Standard normal noise, float32 [r, *shape]; row i depends on key i alone."""
 
     def draw(key: UInt[Array, "2"]) -> jax.Array:
         key = jax.random.fold_in(jax.random.fold_in(key, timestep), stream)

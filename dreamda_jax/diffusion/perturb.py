@@ -1,12 +1,12 @@
 """The perturbation: Gaussian noise at one place of the U-Net, by `nn.intercept_methods`.
 
-No model is forked. Around one call of the network an interceptor adds noise to the output of one block:
-the bottleneck (the paper's choice), or any encoder or decoder block (its Table 7). Where the update rule
-also needs the clean prediction (Eq. 6), the batch is doubled *at that block*: everything before it runs
-once, everything after it runs on the clean and the noisy half together.
+No model is forked. Around one call of the network an interceptor adds noise to the output of one
+block: the bottleneck (the paper's choice), or any encoder or decoder block (its Table 7). Where the
+update rule also needs the clean prediction (Eq. 6), the batch is doubled *at that block*:
+everything before it runs once, everything after it runs on the clean and the noisy half together.
 
-Places outside the network (x_T, every x_t, the final x_0; its Table 1) are plain additions and live in
-`sample.py` and the method that uses them.
+Places outside the network (x_T, every x_t, the final x_0; its Table 1) are plain additions and live
+in `sample.py` and the method that uses them.
 """
 
 import re
@@ -66,7 +66,7 @@ def site_module_name(site: str, *, num_encoder_blocks: int, num_decoder_blocks: 
 
 
 def _tile_rows(tree: Any, rows: int, batch: int) -> Any:
-    """Repeats every array of `rows` rows until it has `batch`, so that a block sees equal batches."""
+    """Repeats every array of `rows` rows until it has `batch`."""
 
     def tile(x: Any) -> Any:
         is_short = isinstance(x, jax.Array) and x.ndim > 0 and x.shape[0] == rows != batch
@@ -89,8 +89,8 @@ def perturbed_call(
 ) -> Perturbed:
     """Calls the network with `noise_scale · draw(shape)` added at one block's output.
 
-    A down block hands its output on twice, to the next block and as a skip connection: both are the same
-    tensor and both get the noise.
+    A down block hands its output on twice, to the next block and as a skip connection: both are the
+    same tensor and both get the noise.
 
     Args:
       denoise: the network, called once.

@@ -10,6 +10,7 @@ from dreamda_jax.diffusion import steps
 from dreamda_jax.diffusion.schedule import Schedule
 from dreamda_jax.types import Latent
 
+
 class Noises(NamedTuple):
     """The ε of one step.
 
@@ -50,8 +51,8 @@ def perturbed_reverse(
 ) -> Reversed:
     """Runs the schedule from x_T down: x_{t⁻} = √ᾱ_{t⁻} x̂_0(ε̃) + √(1−ᾱ_{t⁻}−σ²) ε_dir + σ z.
 
-    official (the release's rule): ε_dir is ε̃. asymmetric (Eq. 6 as printed): ε_dir is the clean ε, so
-    the perturbation enters x̂_0 only. `predict` says which: it returns a clean ε, or None.
+    official (the release's rule): ε_dir is ε̃. asymmetric (Eq. 6 as printed): ε_dir is the clean ε,
+    so the perturbation enters x̂_0 only. `predict` says which: it returns a clean ε, or None.
 
     Args:
       predict: `predict(latents, timestep, alpha)`.

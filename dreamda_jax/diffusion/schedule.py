@@ -1,8 +1,8 @@
 """The noise schedule and the timesteps a run executes: plain numpy, computed once, before any JAX.
 
-Notation (docs/design.md §4): ᾱ_t is the cumulative product of 1-β, t runs down, t⁻ is the next smaller
-timestep of the sub-sequence. Everything is computed in float64 and handed out as float32, which
-scheduler arithmetic stays in even where the network is bfloat16.
+Notation (docs/design.md §4): ᾱ_t is the cumulative product of 1-β, t runs down, t⁻ is the next
+smaller timestep of the sub-sequence. Everything is computed in float64 and handed out as float32,
+which scheduler arithmetic stays in even where the network is bfloat16.
 """
 
 from typing import Literal, NamedTuple
@@ -58,7 +58,7 @@ def spaced_timesteps(
     timestep_spacing: TimestepSpacing,
     steps_offset: int,
 ) -> np.ndarray:
-    """The whole sub-sequence of N timesteps, int64, decreasing, as diffusers' DDIMScheduler spaces it.
+    """The whole sub-sequence of N timesteps, int64, decreasing, as DDIMScheduler spaces it.
 
     Raises:
       ValueError: N is out of range, or the sub-sequence leaves the schedule (N = 1000 with

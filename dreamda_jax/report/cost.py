@@ -10,10 +10,11 @@ from dreamda_jax.models.stable_diffusion import StableDiffusion, abstract_params
 from dreamda_jax.report.flops import count_flops
 from dreamda_jax.synthesis.method import Inputs, Method
 
-# Of the uncompressed pixels; PNG of photographs and of generated images lies below, JPEG at quality 95
-# too, so that a disk that is found large enough is large enough.
+# Of the uncompressed pixels; PNG of photographs and of generated images lies below, JPEG at quality
+# 95 too, so that a disk that is found large enough is large enough.
 _COMPRESSED_SHARE = {"png": 0.7, "jpeg": 0.25}
-_RECORD_OVERHEAD = 400
+_RECORD_OVERHEAD = 2_000  # names, prompt, key and ArrayRecord's index, generously
+_FILE_OVERHEAD = 150_000  # ArrayRecord fills blocks of 64 KiB
 
 
 class Cost(NamedTuple):
@@ -40,7 +41,7 @@ def abstract_inputs(
     model: StableDiffusion, *, resolution: int, num_seeds: int, num_variants: int
 ) -> Inputs:
     """Shapes and dtypes of a batch, for tracing."""
-    tokens = model.tokenize([""])
+    tokens = jax.ShapeDtypeStruct((1, model.num_tokens), jnp.int32)
     context = jax.eval_shape(model.encode_text, abstract_params(model), tokens)
     tail, dtype = context.shape[1:], context.dtype
     return Inputs(
@@ -70,7 +71,8 @@ def price(model: StableDiffusion, method: Method, *, resolution: int, num_varian
     return Cost(program / num_variants, encode / num_variants + decode, row)
 
 
-def estimated_bytes(num_images: int, *, resolution: int, image_format: str) -> int:
+def estimated_bytes(num_images: int, *, num_shards: int, resolution: int, image_format: str) -> int:
     """An upper estimate of what a data set takes on the disk."""
     pixels = resolution * resolution * 3
-    return int(num_images * (pixels * _COMPRESSED_SHARE[image_format] + _RECORD_OVERHEAD))
+    one = pixels * _COMPRESSED_SHARE[image_format] + _RECORD_OVERHEAD
+    return int(num_images * one + num_shards * _FILE_OVERHEAD)

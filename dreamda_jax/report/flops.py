@@ -1,8 +1,8 @@
 """Floating-point operations of a traced program, loops multiplied out.
 
-XLA's own `Lowered.cost_analysis()` counts the body of a `scan` once, whatever its length, so it cannot
-price a sampler. This walks the jaxpr that is about to be lowered and counts matrix products and
-convolutions (2 per multiply-add), which are 99 % of a U-Net; elementwise work is left out.
+XLA's own `Lowered.cost_analysis()` counts the body of a `scan` once, whatever its length, so it
+cannot price a sampler. This walks the jaxpr that is about to be lowered and counts matrix products
+and convolutions (2 per multiply-add), which are 99 % of a U-Net; elementwise work is left out.
 """
 
 import math

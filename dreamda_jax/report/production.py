@@ -1,7 +1,6 @@
 """Keeps a person informed while shards are made: progress and the contact sheet."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from dreamda_jax.data import records, shards
 from dreamda_jax.data.loader import Seed, load_seeds
@@ -55,14 +54,10 @@ class Production:
     def _images(self, shard: int) -> int:
         return len(self._layout.seed_ids(shard)) * self._num_variants
 
-    def _fill_sheet(
-        self, finished: list[int], source: Source, resolution: int, crop: Crop
-    ) -> None:
+    def _fill_sheet(self, finished: list[int], source: Source, resolution: int, crop: Crop) -> None:
         """Shows what an earlier run made, so that a resumed run's sheet is the same."""
         for shard in finished:
-            for index, variants in _by_seed(
-                records.read_shard(self._layout.path(shard))
-            ).items():
+            for index, variants in _by_seed(records.read_shard(self._layout.path(shard))).items():
                 label = variants[0].label
                 if self._sheet.wants(label, index):
                     (seed,) = load_seeds(source, [index], resolution=resolution, crop=crop)

@@ -23,16 +23,18 @@ class DreamDA:
       num_inference_steps: N, the length of the sub-sequence of timesteps.
       strength: in (0, 1]; the last `int(N · strength)` steps are executed.
       eta: in [0, 1]; 0 is deterministic DDIM. CycleDiffusion needs it above 0.
-      guidance_scale: classifier-free guidance of the variants; 1 switches it off and halves the cost.
+      guidance_scale: classifier-free guidance of the variants; 1 switches it off and halves the
+        cost.
       noise_scale: σ_h, standard deviation of the perturbation in the units of the site. 0 is none.
       site: "bottleneck", "encoder_<i>", "decoder_<i>", "x_T", "x_t" (every step) or "x_0".
-      update: "official" (the release's rule) or "asymmetric" (Eq. 6 as printed).
+      update_rule: "official" (the release's rule) or "asymmetric" (Eq. 6 as printed).
       cfg_noise: "independent" noise for the unconditional and the conditional row, or "shared".
       inversion: "cyclediffusion" or "ddim".
       posterior_noise: "shared" by a seed's variants, or "redrawn" for each, which runs the source
         chain once per variant instead of once per seed (CycleDiffusion only).
       source_prompt: what the seed image shows, for the inversion.
-      source_guidance_scale: guidance of the inversion; without effect if the source prompt is empty.
+      source_guidance_scale: guidance of the inversion; without effect if the source prompt is
+        empty.
       variants_per_pass: how many variants of a seed go through the U-Net together; 0 is all.
     """
 
@@ -42,7 +44,7 @@ class DreamDA:
     guidance_scale: float = 7.5
     noise_scale: float = 3.0
     site: str = "bottleneck"
-    update: Literal["official", "asymmetric"] = "official"
+    update_rule: Literal["official", "asymmetric"] = "official"
     cfg_noise: Literal["independent", "shared"] = "independent"
     inversion: Literal["cyclediffusion", "ddim"] = "cyclediffusion"
     posterior_noise: Literal["shared", "redrawn"] = "shared"
@@ -57,9 +59,9 @@ class DreamDA:
             raise ValueError("noise_scale and the guidance scales must not be negative")
         if self.variants_per_pass < 0:
             raise ValueError("variants_per_pass must be 0 (all) or positive")
-        if self.update == "asymmetric" and self.site in perturb.LATENT_SITES:
+        if self.update_rule == "asymmetric" and self.site in perturb.LATENT_SITES:
             raise ValueError(
-                f"update='asymmetric' needs a site inside the U-Net, not {self.site!r}: "
+                f"update_rule='asymmetric' needs a site inside the U-Net, not {self.site!r}: "
                 "a perturbed latent has no clean prediction beside it"
             )
 
@@ -67,13 +69,14 @@ class DreamDA:
         """Raises ValueError where the options and the model do not fit together."""
         if self.variants_per_pass and num_variants % self.variants_per_pass:
             raise ValueError(
-                f"variants_per_pass={self.variants_per_pass} must divide num_variants={num_variants}"
+                f"variants_per_pass={self.variants_per_pass} must divide "
+                f"num_variants={num_variants}"
             )
         schedule = self._schedule(model)
         if self.inversion == "cyclediffusion" and not (schedule.sigma > 0).all():
             raise ValueError(
-                "CycleDiffusion divides by σ_t, which is 0 here: set eta above 0 (and use a scheduler "
-                "with set_alpha_to_one=false), or inversion='ddim'"
+                "CycleDiffusion divides by σ_t, which is 0 here: set eta above 0 (and use a "
+                "scheduler with set_alpha_to_one=false), or inversion='ddim'"
             )
         if self.site not in perturb.LATENT_SITES:
             self._module_name(model)
@@ -98,7 +101,12 @@ class DreamDA:
         )
 
     def synthesize(
-        self, model: StableDiffusion, params: Params, inputs: Inputs, *, keep_trajectory: bool = False
+        self,
+        model: StableDiffusion,
+        params: Params,
+        inputs: Inputs,
+        *,
+        keep_trajectory: bool = False,
     ) -> Outputs:
         """Makes n variants of each of b seed images: encode, invert, n perturbed reverses, decode.
 
@@ -275,7 +283,7 @@ class _Run:
             module_name=options._module_name(self.model),
             noise_scale=options.noise_scale,
             draw=draw,
-            keep_clean=options.update == "asymmetric",
+            keep_clean=options.update_rule == "asymmetric",
         )
         clean = None if perturbed.clean is None else epsilon(perturbed.clean)
         return sample.Noises(epsilon(perturbed.noisy), clean, perturbed.mean_square)

@@ -1,8 +1,9 @@
 """Seeds in, finished shards out, with the devices never waiting for the host.
 
-Three things run side by side: Grain decodes the next seeds, the devices compute up to two batches that
-were dispatched ahead, and a thread fetches the oldest one, encodes its images and writes shards. Batches
-run across shard borders, so a shard's size does not have to fit the number of devices.
+Three things run side by side: Grain decodes the next seeds, the devices compute up to two batches
+that were dispatched ahead, and a thread fetches the oldest one, encodes its images and writes
+shards. Batches run across shard borders, so a shard's size does not have to fit the number of
+devices.
 """
 
 import dataclasses
@@ -209,7 +210,9 @@ class _Engine:
             self._time(dispatched_at, time.monotonic(), len(usable))
             made = self._job.pipeline.collect(outputs, len(usable))
             self._check(made.site_rms)
-            encoded = list(encoders.map(self._encode, made.images.reshape(-1, *made.images.shape[2:])))
+            encoded = list(
+                encoders.map(self._encode, made.images.reshape(-1, *made.images.shape[2:]))
+            )
         n = self._job.num_variants
         made_of = {seed.index: encoded[i * n : (i + 1) * n] for i, seed in enumerate(usable)}
         for seed in batch.seeds:

@@ -35,6 +35,12 @@ def tiny_sd2_directory(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="session")
+def tiny_sd2(tiny_sd2_directory):
+    """(model, params) of the random Stable Diffusion 2, float32."""
+    return stable_diffusion.load(tiny_sd2_directory)
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
     """A copy of the embedded checkpoint that a test may damage."""

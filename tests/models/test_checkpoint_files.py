@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-import httpx
+import flax.serialization
 import huggingface_hub
 import jax
 import numpy as np
@@ -17,12 +17,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint
+from make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint, random_tensor
 from safetensors.numpy import load_file, save_file
+from transformers import CLIPTokenizerFast
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import stable_diffusion
 from dreamda_jax.models.checkpoint_files import checkpoint_fingerprint, find_checkpoint
+from dreamda_jax.models.tokenizer import load_tokenizer
 
 UNET = "unet/diffusion_pytorch_model"
 
@@ -58,7 +60,7 @@ def test_preference_among_weight_files(checkpoint):
     for name in order:
         assert find_checkpoint(checkpoint).unet.weights.name == name
         (plain.parent / name).unlink()
-    with pytest.raises(UserError, match="lacks unet/|pickled weights are refused"):
+    with pytest.raises(UserError, match="pickled weights are refused"):
         find_checkpoint(checkpoint)
 
 
@@ -75,19 +77,17 @@ def test_model_index_is_optional(checkpoint):
     find_checkpoint(checkpoint)
 
 
-def test_fast_tokenizer_alone_is_enough(checkpoint, tiny):
-    fast = stable_diffusion.load_tokenizer(checkpoint / "tokenizer")
+def test_fast_tokenizer_alone_is_enough(checkpoint):
+    slow = load_tokenizer(checkpoint / "tokenizer")
     converted = checkpoint / "converted"
-    from transformers import CLIPTokenizerFast
-
     CLIPTokenizerFast.from_pretrained(checkpoint / "tokenizer").save_pretrained(converted)
     for name in ("vocab.json", "merges.txt"):
         (converted / name).unlink()
     shutil.rmtree(checkpoint / "tokenizer")
     converted.rename(checkpoint / "tokenizer")
     find_checkpoint(checkpoint)
-    loaded = stable_diffusion.load_tokenizer(checkpoint / "tokenizer")
-    assert loaded("a photo of a dress").input_ids == fast("a photo of a dress").input_ids
+    loaded = load_tokenizer(checkpoint / "tokenizer")
+    assert loaded("a photo of a dress").input_ids == slow("a photo of a dress").input_ids
 
 
 def test_pickled_weights_only(checkpoint):
@@ -119,8 +119,6 @@ def test_no_such_directory(path):
 
 def test_other_formats_give_the_same_parameters(checkpoint, tiny):
     """Half precision variant, shards and msgpack, through the whole of `load`."""
-    import flax.serialization
-
     _, params = tiny
     text = load_file(checkpoint / "text_encoder/model.safetensors")
     names = sorted(text)
@@ -164,19 +162,20 @@ def test_wrong_shape_and_nan_name_the_tensor(checkpoint):
         stable_diffusion.load(checkpoint)
 
 
-def test_made_checkpoints_are_deterministic_and_fingerprints_tell_them_apart(tmp_path):
-    def make(name, **kwargs):
-        make_checkpoint(
-            tmp_path / name,
-            unet_config=TINY_SD2.unet,
-            vae_config=TINY_SD2.vae,
-            text_config=TINY_SD2.text_encoder,
-            **kwargs,
-        )
-        return checkpoint_fingerprint(tmp_path / name)
-
-    assert make("a") == make("b")
-    assert len({make("a"), make("c", seed=1), make("d", dtype="bfloat16")}) == 3
+def test_made_checkpoints_are_deterministic(tiny_sd2_directory, tmp_path):
+    make_checkpoint(
+        tmp_path,
+        unet_config=TINY_SD2.unet,
+        vae_config=TINY_SD2.vae,
+        text_config=TINY_SD2.text_encoder,
+        scheduler_config=TINY_SD2.scheduler,
+        pad_token="!",
+        dtype="float32",
+    )
+    assert checkpoint_fingerprint(tmp_path) == checkpoint_fingerprint(tiny_sd2_directory)
+    path, shape = ("conv_in", "kernel"), (3, 3, 4, 8)
+    first, second = (random_tensor(path, shape, seed=seed) for seed in (0, 1))
+    assert not np.array_equal(first, second)
 
 
 def test_fingerprint_covers_configs_tokenizer_and_weights(checkpoint):
@@ -281,7 +280,6 @@ def test_hub_with_pickled_weights_only(hub, monkeypatch):
     "error",
     [
         requests.ConnectionError("no route"),
-        httpx.ConnectError("no route"),
         LocalEntryNotFoundError("offline"),
         OfflineModeIsEnabled("offline"),
         TimeoutError(),
@@ -320,9 +318,7 @@ def test_gated_absent_and_wrong_revision(hub):
 
 def test_a_directory_wins_over_the_hub(hub, checkpoint, monkeypatch):
     monkeypatch.chdir(checkpoint.parent)
-    checkpoint.rename(checkpoint.parent / "some")
-    (checkpoint.parent / "some").rename(checkpoint.parent / "model")
     (checkpoint.parent / "org").mkdir()
-    (checkpoint.parent / "model").rename(checkpoint.parent / "org/model")
+    checkpoint.rename(checkpoint.parent / "org/model")
     assert find_checkpoint("org/model").directory == Path("org/model")
     assert not hub.asked

@@ -1,0 +1,33 @@
+"""Caltech-101, expanded 20 times with Stable Diffusion 1.5 (the paper's setting).
+
+    python -m dreamda_jax.generate --config configs/caltech101.py --dry_run
+    python -m dreamda_jax.generate --config configs/caltech101.py
+
+3,059 seed images become 61,180 images of 512 x 512, 164.0 U-Net rows each; `--dry_run` prints the
+TFLOP. It wants accelerators. The data set must be prepared once, as ArrayRecord, which needs
+tensorflow:
+
+    pip install 'dreamda-jax[prepare]'
+    tfds build caltech101 --file_format=array_record
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import defaults
+
+
+def get_config() -> ConfigDict:
+    """Caltech-101: expansion 20."""
+    config = defaults.get_config()
+    config.source = ConfigDict(
+        {
+            "kind": "tfds",
+            "name": "caltech101",
+            "split": "train",
+            "data_dir": placeholder(str),  # default: ~/tensorflow_datasets
+        }
+    )
+    config.synthesis.num_variants = 20
+    config.output.path = "runs/caltech101"
+    return config

@@ -1,0 +1,23 @@
+"""Your own images: one sub-folder per class, or a flat folder with metadata.jsonl or metadata.csv.
+
+    python -m dreamda_jax.generate --config configs/folder.py --config.source.path=my_images
+    --dry_run python -m dreamda_jax.generate --config configs/folder.py
+    --config.source.path=my_images
+
+Only the path has to be given. Ten variants of each image at 512 x 512 with Stable Diffusion 1.5,
+168 U-Net rows each; look at runs/folder/contact_sheet.png after the first shard and set
+`method.noise_scale` by it.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from configs import defaults
+
+
+def get_config() -> ConfigDict:
+    """An image folder, expansion 10."""
+    config = defaults.get_config()
+    config.source = ConfigDict({"kind": "folder", "path": placeholder(str)})
+    config.output.path = "runs/folder"
+    return config
