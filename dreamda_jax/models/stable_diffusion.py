@@ -5,6 +5,7 @@ tests/models). Parameters are arguments everywhere; a `StableDiffusion` holds mo
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -332,6 +333,7 @@ def from_configs(
     )
 
 
+@functools.lru_cache(maxsize=4)  # tracing SD's initialisers takes seconds
 def abstract_params(model: StableDiffusion) -> dict[str, Params]:
     """Shapes of the parameters, `jax.ShapeDtypeStruct` of the model's dtype; no memory is used.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,10 @@ class DreamDA:
     name: ClassVar[str] = "dreamda"
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            choices, value = get_args(field.type), getattr(self, field.name)
+            if choices and value not in choices:
+                raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
         if self.noise_scale < 0 or self.guidance_scale < 0 or self.source_guidance_scale < 0:
             raise ValueError("noise_scale and the guidance scales must not be negative")
         if self.variants_per_pass < 0:

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import skimage.data
-from make_tfds import edit_info, write_tfds_set
 from PIL import Image
 
 from dreamda_jax.data import sample_source
@@ -15,6 +14,7 @@ from dreamda_jax.data.loader import load_seeds
 from dreamda_jax.data.sources import open_source
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.errors import UserError
+from tests.data.make_tfds import edit_info, write_tfds_set
 
 CAT, ASTRONAUT = skimage.data.chelsea(), skimage.data.astronaut()
 COFFEE, ROCKET = skimage.data.coffee(), skimage.data.rocket()

@@ -1,16 +1,12 @@
 """Fixtures of the model tests: the embedded model, and a tiny random Stable Diffusion 2."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # make_checkpoint, in either import mode
-
-from make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint
-
 from dreamda_jax.models import stable_diffusion
+from tests.models.make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint, random_tensor
 from safetensors.numpy import load_file, save_file
 from transformers import CLIPTokenizerFast
 
@@ -25,6 +24,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models import stable_diffusion
 from dreamda_jax.models.checkpoint_files import checkpoint_fingerprint, find_checkpoint
 from dreamda_jax.models.tokenizer import load_tokenizer
+from tests.models.make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint, random_tensor
 
 UNET = "unet/diffusion_pytorch_model"
 

@@ -1,0 +1,144 @@
+"""Images per second on the embedded model, and how long the device waited for the host.
+
+    python benchmarks/throughput.py
+    python benchmarks/throughput.py --rounds=3 --config.synthesis.max_seeds=40
+
+The real engine with configs/fashion.py: Grain decodes the seeds, the device makes their variants,
+images are encoded as PNG, shards are written to a temporary directory and read back, the contact
+sheet is redrawn. One pipeline serves all rounds, after a warm-up of one batch, so compilation is
+left out. "images/s" and "waited" are the engine's own figures, from the end of a round's first
+batch to the end of its last; "with start and end" divides by the whole round on the clock, the
+filling and emptying of the pipeline included.
+"""
+
+import contextlib
+import dataclasses
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import config_flags
+from reporting import machine, print_json, print_table
+
+from dreamda_jax import build, command_line, mesh
+from dreamda_jax.data import loader
+from dreamda_jax.models import stable_diffusion
+from dreamda_jax.pipeline import DreamDAPipeline
+from dreamda_jax.report import production
+from dreamda_jax.synthesis import engine
+
+ROOT = Path(__file__).resolve().parent.parent
+
+sys.path.append(str(ROOT))  # configurations import their neighbours
+config_flags.DEFINE_config_file(
+    "config", str(ROOT / "configs" / "fashion.py"), "What to make; its output.path is not used."
+)
+flags.DEFINE_integer("rounds", 3, "How often the whole set is made.", lower_bound=1)
+
+
+class Round(NamedTuple):
+    """One making of the whole set."""
+
+    made: engine.Statistics
+    wall_seconds: float
+
+
+def main() -> None:
+    """Warms up, measures rounds, prints."""
+    config = command_line.read_config()
+    parts = build.generation(config)
+    pipeline = DreamDAPipeline(parts.model)
+    params = stable_diffusion.load_params(parts.model, parts.files, place=mesh.replicate)
+    batch = parts.synthesis.seeds_per_device * mesh.local_device_count()
+    start = time.monotonic()
+    make_set(parts, pipeline, params, num_seeds=min(batch, parts.layout.num_seeds))
+    warm_up = time.monotonic() - start
+    rounds = [
+        make_set(parts, pipeline, params, num_seeds=parts.layout.num_seeds)
+        for _ in range(flags.FLAGS.rounds)
+    ]
+    if not all(r.made.seconds for r in rounds):
+        raise SystemExit(f"nothing was measured: more than one batch of {batch} seeds is needed")
+    rates = [r.made.images_in_seconds / r.made.seconds for r in rounds]
+    wall_rates = [r.made.images / r.wall_seconds for r in rounds]
+    shares = [r.made.device_wait_share for r in rounds]
+    columns = list(zip(wall_rates, rates, [100 * share for share in shares], strict=True))
+    made = rounds[0].made
+    print_table(
+        f"{made.images} images in {made.batches} batches ({machine()}); "
+        f"warm-up {warm_up:.0f} s, compilation included",
+        ["round", "with start and end, images/s", "images/s", "waited, %"],
+        [
+            *([i + 1, *row] for i, row in enumerate(columns)),
+            *(
+                [name, *(pick(column) for column in zip(*columns, strict=True))]
+                for name, pick in (("min", min), ("median", statistics.median), ("max", max))
+            ),
+        ],
+    )
+    print_json(
+        {
+            "images_per_second": statistics.median(rates),
+            "images_per_second_min": min(rates),
+            "images_per_second_max": max(rates),
+            "images_per_second_with_start_and_end": statistics.median(wall_rates),
+            "device_wait_share": statistics.median(shares),
+            "device_wait_share_max": max(shares),
+        }
+    )
+
+
+def make_set(
+    parts: build.Generation, pipeline: DreamDAPipeline, params: Any, *, num_seeds: int
+) -> Round:
+    """Makes all variants of the first seeds, as `python -m dreamda_jax.generate` does."""
+    image, synthesis = parts.image, parts.synthesis
+    with tempfile.TemporaryDirectory() as directory:
+        layout = dataclasses.replace(
+            parts.layout,
+            directory=Path(directory),
+            num_seeds=num_seeds,
+            num_shards=-(-num_seeds // parts.layout.seeds_per_shard),
+        )
+        job = engine.Job(
+            pipeline=pipeline,
+            params=params,
+            method=parts.method,
+            layout=layout,
+            label_names=parts.source.label_names,
+            choose_prompt=parts.choose_prompt,
+            root_seed=synthesis.seed,
+            num_variants=synthesis.num_variants,
+            seeds_per_device=synthesis.seeds_per_device,
+            image_format=parts.output.format,
+            image_quality=parts.output.quality,
+        )
+        report = production.Production(
+            layout,
+            parts.source,
+            finished=[],
+            todo=list(range(layout.num_shards)),
+            num_variants=synthesis.num_variants,
+            resolution=image.resolution,
+            crop=image.crop,
+        )
+        seeds = loader.load_seeds(
+            parts.source,
+            range(num_seeds),
+            resolution=image.resolution,
+            crop=image.crop,
+            num_workers=parts.loader.num_workers,
+        )
+        start = time.monotonic()
+        with contextlib.closing(seeds), contextlib.closing(report.progress):
+            made = engine.make_shards(job, seeds, stop=threading.Event(), on_shard=report)
+        return Round(made, time.monotonic() - start)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

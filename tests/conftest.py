@@ -1,0 +1,28 @@
+"""Set before JAX starts: the CPU with two fake devices, and one compilation cache for all tests."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_CACHE = tempfile.TemporaryDirectory(prefix="dreamda_jax_xla_")
+# Subprocesses inherit these, so that a program compiled by one test is found by the next.
+_ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "HF_HUB_OFFLINE": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+os.environ.update(_ENVIRONMENT)
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+
+
+@pytest.fixture(scope="session")
+def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Stable Diffusion of a few layers: 8-pixel images, 4-cell latents."""
+    from tests.micro_model import make_micro_checkpoint
+
+    return make_micro_checkpoint(tmp_path_factory.mktemp("micro"))

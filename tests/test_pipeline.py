@@ -1,0 +1,75 @@
+"""The Python API."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from dreamda_jax.pipeline import DreamDAPipeline
+
+OPTIONS = {"num_inference_steps": 5, "guidance_scale": 1.0}
+
+
+@pytest.fixture(scope="module")
+def loaded(micro_checkpoint):
+    return DreamDAPipeline.from_pretrained(str(micro_checkpoint))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 255, (3, 8, 8, 3), dtype=np.uint8)
+
+
+def test_call_with_a_trajectory(loaded, images):
+    pipeline, params = loaded
+    key = jax.random.key(3)
+    out = pipeline(params, images, "a bag", key, num_variants=2, return_trajectory=True, **OPTIONS)
+    assert out.images.shape == (3, 2, 8, 8, 3)
+    assert out.images.dtype == np.uint8
+    assert out.trajectory.shape == (3, 2, 4, 4, 4, 4)  # seeds, variants, int(5 * 0.8) steps, latent
+    assert np.isfinite(out.trajectory).all()
+    assert out.site_rms > 0
+    # Raw keys and PIL images mean the same.
+    pictures = [Image.fromarray(image) for image in images]
+    raw = jax.random.key_data(key)
+    same = pipeline(
+        params, pictures, ["a bag"] * 3, raw, num_variants=2, return_trajectory=True, **OPTIONS
+    )
+    np.testing.assert_array_equal(same.images, out.images)
+    # Another key, other images.
+    other = pipeline(
+        params,
+        images,
+        "a bag",
+        jax.random.key(4),
+        num_variants=2,
+        return_trajectory=True,
+        **OPTIONS,
+    )
+    assert (other.images != out.images).any()
+
+
+def test_bad_arguments(loaded, images):
+    pipeline, params = loaded
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="3 images need as many prompts, got 2"):
+        pipeline(params, images, ["a", "b"], key)
+    with pytest.raises(ValueError, match="strength must be in"):
+        pipeline(params, images, "a", key, strength=0.0)
+    with pytest.raises(TypeError, match="noise_scal"):
+        pipeline(params, images, "a", key, noise_scal=1.0)
+    with pytest.raises(ValueError, match="must be square"):
+        pipeline(params, images[:, :4], "a", key, num_variants=1, **OPTIONS)
+
+
+def test_prompts_are_encoded_once(loaded, monkeypatch):
+    pipeline, params = loaded
+    cache: dict[str, np.ndarray] = {}
+    prompts = [f"prompt {i % 20}" for i in range(40)]
+    pipeline.embed(params, prompts, cache)
+    assert len(cache) == 20
+    assert cache["prompt 0"].shape == (16, 48)
+    first = dict(cache)
+    monkeypatch.setattr(pipeline, "_encode_text", None)  # a call would fail
+    pipeline.embed(params, prompts, cache)
+    assert all(cache[prompt] is first[prompt] for prompt in cache)
