@@ -1,7 +1,8 @@
 """A Stable Diffusion without parameters: three blocks of one formula each, compiled in no time.
 
 Its blocks are subclasses of diffusers' and carry the same names and signatures, so the interceptor
-sees them as it sees the real ones; timestep, context and position all matter, and nothing is linear.
+sees them as it sees the real ones; timestep, context and position all matter, and nothing is
+linear.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """The noise: its distribution, its independence, and that it depends on nothing it should not.
 
-The draws are fixed by the key, so a bound either holds for ever or never; the bounds are five or six
-standard errors, which honest noise misses less than once in a million.
+The draws are fixed by the key, so a bound either holds for ever or never; the bounds are five or
+six standard errors, which honest noise misses less than once in a million.
 """
 
 import itertools
@@ -121,7 +121,7 @@ def test_own_keys_differ_from_every_variant_s():
 
 
 def test_documented_derivation():
-    """§5 of the design: records name a seed's key, and anyone must be able to draw again from it."""
+    """§5 of the design: from the key a record names, anyone must be able to draw again."""
     key = jax.random.fold_in(jax.random.key(7), 12)  # seed image 12
     key = jax.random.fold_in(key, 3 + 1)  # its variant 3
     key = jax.random.fold_in(jax.random.fold_in(key, 761), 3)  # a timestep, the perturbation

@@ -44,7 +44,7 @@ def call(denoise, site, noise, *, context, noise_scale=2.0, keep_clean, blocks=2
 
 @pytest.mark.parametrize("site", ["bottleneck", "encoder_0", "decoder_0"])
 def test_clean_and_noisy_half_on_the_tiny_model(tiny, network, site):
-    """One call for both halves equals two calls; at the bottleneck, the U-Net's own residual too."""
+    """One call for both halves equals two; at the bottleneck, the U-Net's own residual too."""
     model, params = tiny
     noise = np.random.default_rng(1).standard_normal(TINY_SITES[site], np.float32)
     oracle = site == "bottleneck"

@@ -1,4 +1,4 @@
-"""DreamDA's options: against the algorithm written out row by row, on the tiny model, and by cost."""
+"""DreamDA's options: against the algorithm row by row, on the tiny model, and by cost."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ def make_inputs(model, params, *, source_prompt="", side=8, rows=(0, 1), variant
 
 
 def run(model, params, method, inputs):
-    """(images, latents after each step, RMS) of a whole program, compiled with little optimisation."""
+    """`Outputs` of the whole program with its trajectory, compiled with little optimisation."""
 
     def program(params, inputs):
         return method.synthesize(model, params, inputs, keep_trajectory=True)
@@ -53,10 +53,12 @@ def run(model, params, method, inputs):
     return jax.tree.map(np.asarray, outputs)
 
 
+draw_normal = jax.jit(jax.random.normal, static_argnums=1, compiler_options=FAST)
+
+
 def by_hand(model, method, inputs, seed, variant):
     """One image of one seed, a row at a time, every draw and every guidance row spelled out."""
     options, count = method, 1 if method.guidance_scale == 1 else 2
-    bar = jnp.float32
     schedule = make_schedule(
         num_inference_steps=options.num_inference_steps,
         strength=options.strength,
@@ -66,10 +68,10 @@ def by_hand(model, method, inputs, seed, variant):
     own = jax.random.fold_in(seed_key, 0)
     variant_key = jax.random.fold_in(seed_key, inputs.variants[variant] + 1)
     target, source = inputs.contexts[seed, variant], inputs.source_context
-    steps = [tuple(bar(x) if x.dtype == np.float32 else int(x) for x in s) for s in zip(*schedule)]
+    steps = list(zip(*schedule, strict=True))
 
     def draw(key, t, stream, shape=(4, 8, 8)):
-        return jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, t), stream), shape)
+        return draw_normal(jax.random.fold_in(jax.random.fold_in(key, t), stream), shape)
 
     def network(x, t, context, residual=0.0):
         output = model.denoise(
@@ -104,7 +106,7 @@ def by_hand(model, method, inputs, seed, variant):
     x0 = model.encode_image({}, inputs.images[seed : seed + 1])[0]
     if options.inversion == "ddim":
         x = x0
-        for t, previous, a, a_previous, _ in reversed(steps):
+        for _, previous, a, a_previous, _ in reversed(steps):
             epsilon = source_epsilon(x, previous, a_previous)
             x = mean(x, epsilon, epsilon, a_previous, a, 0.0)
         start, recorded = x, [draw(variant_key, step[0], Stream.STEP) for step in steps]
@@ -168,8 +170,7 @@ def test_batch_equals_the_algorithm_written_out_row_by_row(options):
     assert outputs.images.shape == (2, 3, 8, 8, 3)
     assert outputs.trajectory.shape == (2, 3, 3, 4, 8, 8)
     assert 0 < outputs.site_rms < 100
-    hand = jax.jit(lambda inputs: by_hand(toy, method, inputs, 1, 2), compiler_options=FAST)
-    latents, image = hand(inputs)
+    latents, image = by_hand(toy, method, inputs, 1, 2)
     made = outputs.trajectory[1, 2, -1]
     if method.site != "x_0":  # added after the last step
         # Three float32 steps; the network's slope and guidance magnify a rounding some ten times.
@@ -217,7 +218,7 @@ def test_source_guidance_is_without_effect_on_an_empty_source_prompt():
 
 
 def test_round_trip_of_the_compiled_program_on_the_tiny_model(tiny):
-    """No noise, no guidance, the source's own prompt: encode, invert, reverse returns the latents."""
+    """No noise, no guidance, the source's prompt: encode, invert, reverse returns the latents."""
     model, params = tiny
     inputs = make_inputs(model, params, side=32, variants=[0, 7])
     inputs = inputs._replace(contexts=np.broadcast_to(inputs.empty_context, inputs.contexts.shape))
@@ -307,7 +308,7 @@ def test_pipeline_makes_any_image_again_in_other_company():
 
 
 def encoder_share(model):
-    """FLOPs of encoder and mid block over those of a whole row: stops the trace after the mid block."""
+    """FLOPs of encoder and mid block over a whole row's: stops the trace after the mid block."""
 
     class Stop(Exception):
         pass
