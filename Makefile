@@ -5,7 +5,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   set up and expand the embedded sample: 200 images become 1,000, in minutes on a CPU"
+	@echo "make demo   set up and expand the embedded sample: 800 images from 200, in minutes on a CPU"
 	@echo "make test   set up and run the tests"
 	@echo "make lint   set up and run ruff and mypy"
 

@@ -12,22 +12,10 @@ tensorflow:
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from configs import defaults
 
 
 def get_config() -> ConfigDict:
     """Caltech-101: expansion 20."""
-    config = defaults.get_config()
-    config.source = ConfigDict(
-        {
-            "kind": "tfds",
-            "name": "caltech101",
-            "split": "train",
-            "data_dir": placeholder(str),  # default: ~/tensorflow_datasets
-        }
-    )
-    config.synthesis.num_variants = 20
-    config.output.path = "runs/caltech101"
-    return config
+    return defaults.get_tfds_config("caltech101", split="train", num_variants=20)

@@ -14,22 +14,10 @@ If TFDS can no longer download the images, use them as an image folder: configs/
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from configs import defaults
 
 
 def get_config() -> ConfigDict:
     """Stanford Cars: expansion 20."""
-    config = defaults.get_config()
-    config.source = ConfigDict(
-        {
-            "kind": "tfds",
-            "name": "cars196",
-            "split": "train",
-            "data_dir": placeholder(str),  # default: ~/tensorflow_datasets
-        }
-    )
-    config.synthesis.num_variants = 20
-    config.output.path = "runs/cars"
-    return config
+    return defaults.get_tfds_config("cars196", split="train", num_variants=20)

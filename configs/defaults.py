@@ -52,3 +52,19 @@ def get_config() -> ConfigDict:
     config.output = ConfigDict({"path": "runs/dreamda", "format": "png", "quality": 95})
     config.loader = ConfigDict({"num_workers": 4})  # worker processes that decode images
     return config
+
+
+def get_tfds_config(name: str, *, split: str, num_variants: int) -> ConfigDict:
+    """The same for an image classification set of TFDS, written to runs/<name>."""
+    config = get_config()
+    config.source = ConfigDict(
+        {
+            "kind": "tfds",
+            "name": name,
+            "split": split,
+            "data_dir": placeholder(str),  # default: ~/tensorflow_datasets
+        }
+    )
+    config.synthesis.num_variants = num_variants
+    config.output.path = f"runs/{name}"
+    return config

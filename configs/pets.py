@@ -12,22 +12,10 @@ tensorflow:
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from configs import defaults
 
 
 def get_config() -> ConfigDict:
     """Oxford-IIIT Pet: expansion 30."""
-    config = defaults.get_config()
-    config.source = ConfigDict(
-        {
-            "kind": "tfds",
-            "name": "oxford_iiit_pet",
-            "split": "train",
-            "data_dir": placeholder(str),  # default: ~/tensorflow_datasets
-        }
-    )
-    config.synthesis.num_variants = 30
-    config.output.path = "runs/pets"
-    return config
+    return defaults.get_tfds_config("oxford_iiit_pet", split="train", num_variants=30)

@@ -12,22 +12,10 @@ tensorflow:
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from configs import defaults
 
 
 def get_config() -> ConfigDict:
     """STL-10 (its labelled images): expansion 10."""
-    config = defaults.get_config()
-    config.source = ConfigDict(
-        {
-            "kind": "tfds",
-            "name": "stl10",
-            "split": "train",
-            "data_dir": placeholder(str),  # default: ~/tensorflow_datasets
-        }
-    )
-    config.synthesis.num_variants = 10
-    config.output.path = "runs/stl10"
-    return config
+    return defaults.get_tfds_config("stl10", split="train", num_variants=10)

@@ -51,7 +51,8 @@ def map_devices(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Compiled once per set of argument shapes.
     """
-    return jax.pmap(function, axis_name=_AXIS)
+    # Local devices, not all: hosts run apart, so that losing one stops no other.
+    return jax.pmap(function, axis_name=_AXIS, devices=jax.local_devices())
 
 
 def split_rows(tree: Any) -> Any:

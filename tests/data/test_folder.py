@@ -23,7 +23,7 @@ def put(root, *files):
     return root
 
 
-def refused(*words, **options):
+def assert_refused(*words, **options):
     with pytest.raises(UserError) as error:
         open_folder(options.pop("path"), **options)
     message = str(error.value)
@@ -177,12 +177,12 @@ def test_links(tmp_path):
 
 def test_no_such_folder(tmp_path):
     put(tmp_path, "a/1.png")
-    refused("No such file", tmp_path / "x" / "y", tmp_path, path=tmp_path / "x" / "y")
-    refused("not a directory", "unpack", path=tmp_path / "a" / "1.png")
-    refused("not set", path="")
-    refused("not set", path=None)
-    refused("not a valid path", path="nul\0")
-    refused("cannot be opened", path="x" * 5000)
+    assert_refused("No such file", tmp_path / "x" / "y", tmp_path, path=tmp_path / "x" / "y")
+    assert_refused("not a directory", "unpack", path=tmp_path / "a" / "1.png")
+    assert_refused("not set", path="")
+    assert_refused("not set", path=None)
+    assert_refused("not a valid path", path="nul\0")
+    assert_refused("cannot be opened", path="x" * 5000)
 
 
 def test_unreadable_folder(tmp_path, monkeypatch):
@@ -195,29 +195,29 @@ def test_unreadable_folder(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    refused("Permission denied", "permissions", tmp_path / "b", path=tmp_path)
+    assert_refused("Permission denied", "permissions", tmp_path / "b", path=tmp_path)
 
 
 def test_nothing_to_find(tmp_path):
-    refused("No images", ".jpg", path=tmp_path)
+    assert_refused("No images", ".jpg", path=tmp_path)
     put(tmp_path, "a/notes.txt", "b/data.csv")
-    refused("No images", "a/notes.txt", ".webp", path=tmp_path)
+    assert_refused("No images", "a/notes.txt", ".webp", path=tmp_path)
 
 
 def test_class_without_image(tmp_path):
     put(tmp_path, "cat/1.png", "bird/notes.txt")
     (tmp_path / "dog").mkdir()
-    refused("without a single image", "'bird'", "'dog'", "Remove", path=tmp_path)
+    assert_refused("without a single image", "'bird'", "'dog'", "Remove", path=tmp_path)
 
 
 def test_flat_folder_without_labels(tmp_path):
     put(tmp_path, "1.png", "2.png")
-    refused("2 images", "'1.png'", "metadata.csv", "label_pattern", path=tmp_path)
+    assert_refused("2 images", "'1.png'", "metadata.csv", "label_pattern", path=tmp_path)
 
 
 def test_split_folders(tmp_path):
     put(tmp_path, "train/cat/1.png", "test/cat/2.png", "README.md")
-    refused("splits test, train", tmp_path / "train", path=tmp_path)
+    assert_refused("splits test, train", tmp_path / "train", path=tmp_path)
     assert len(open_folder(tmp_path / "train")) == 1
     put(tmp_path, "boat/3.png")  # among other classes, train is a vehicle
     assert open_folder(tmp_path).label_names == ("boat", "test", "train")
@@ -225,7 +225,7 @@ def test_split_folders(tmp_path):
 
 def test_class_names_that_collide(tmp_path):
     put(tmp_path, "ankle boot/1.png", "ankle_boot/2.png")
-    refused("'ankle boot'", "'ankle_boot'", "collide", path=tmp_path)
+    assert_refused("'ankle boot'", "'ankle_boot'", "collide", path=tmp_path)
 
 
 # Layout 2: a metadata table.
@@ -280,10 +280,12 @@ def test_metadata_with_names_for_integers(tmp_path):
         ("a.png", "dog"),
         ("b.png", "cat"),
     ]
-    refused("no name", "'1'", path=tmp_path, label_names=["cat"])
-    refused("without a single image", "fish", path=tmp_path, label_names=["cat", "dog", "fish"])
-    refused("mapping", path=tmp_path, label_names="cat")
-    refused("twice", path=tmp_path, label_names=["cat", "cat"])
+    assert_refused("no name", "'1'", path=tmp_path, label_names=["cat"])
+    assert_refused(
+        "without a single image", "fish", path=tmp_path, label_names=["cat", "dog", "fish"]
+    )
+    assert_refused("mapping", path=tmp_path, label_names="cat")
+    assert_refused("twice", path=tmp_path, label_names=["cat", "cat"])
 
 
 def test_several_captions_of_one_image(tmp_path):
@@ -322,7 +324,7 @@ def test_several_captions_of_one_image(tmp_path):
 )
 def test_metadata_that_is_wrong(tmp_path, row, words):
     write(tmp_path, {"file_name": "a.png", "label": "cat"}, row)
-    refused("metadata.jsonl", *words, path=tmp_path)
+    assert_refused("metadata.jsonl", *words, path=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -338,18 +340,18 @@ def test_metadata_that_is_wrong(tmp_path, row, words):
 )
 def test_csv_that_is_wrong(tmp_path, rows, words):
     write(tmp_path, *rows, file="metadata.csv")
-    refused("metadata.csv", *words, path=tmp_path)
+    assert_refused("metadata.csv", *words, path=tmp_path)
 
 
 def test_metadata_that_cannot_be_used(tmp_path):
     write(tmp_path / "both", {"file_name": "a", "label": "b"})
     write(tmp_path / "both", "file_name,label", file="metadata.csv")
-    refused("both", "Remove one", path=tmp_path / "both")
+    assert_refused("both", "Remove one", path=tmp_path / "both")
     write(tmp_path / "parquet", "PAR1", file="metadata.parquet")
-    refused("parquet", "to_csv", path=tmp_path / "parquet")
+    assert_refused("parquet", "to_csv", path=tmp_path / "parquet")
     (tmp_path / "latin").mkdir()
     (tmp_path / "latin" / "metadata.csv").write_bytes(b"file_name,label\na.png,K\xe4se\n")
-    refused("line 2", "UTF-8", path=tmp_path / "latin")
+    assert_refused("line 2", "UTF-8", path=tmp_path / "latin")
 
 
 def test_lone_surrogates_in_json(tmp_path):
@@ -385,17 +387,19 @@ def test_label_pattern(tmp_path):
 def test_label_pattern_that_is_wrong(tmp_path):
     put(tmp_path, "x_0.png", "x_1.png", "odd.png")
     pattern = r"_(\d)\.png$"
-    refused("1 of 3", "'odd.png'", path=tmp_path, label_pattern=pattern)
+    assert_refused("1 of 3", "'odd.png'", path=tmp_path, label_pattern=pattern)
     (tmp_path / "odd.png").unlink()
-    refused("regular expression", "(", path=tmp_path, label_pattern="_(")
-    refused("no group", "parentheses", path=tmp_path, label_pattern=r"_\d")
-    refused("'1'", "label_names", path=tmp_path, label_pattern=pattern, label_names={"0": "n"})
+    assert_refused("regular expression", "(", path=tmp_path, label_pattern="_(")
+    assert_refused("no group", "parentheses", path=tmp_path, label_pattern=r"_\d")
+    assert_refused(
+        "'1'", "label_names", path=tmp_path, label_pattern=pattern, label_names={"0": "n"}
+    )
     names = {**SHENZHEN, "2": "other"}
-    refused("2 (other)", path=tmp_path, label_pattern=pattern, label_names=names)
+    assert_refused("2 (other)", path=tmp_path, label_pattern=pattern, label_names=names)
     (tmp_path / "empty").mkdir()
-    refused("No images", path=tmp_path / "empty", label_pattern=pattern)
+    assert_refused("No images", path=tmp_path / "empty", label_pattern=pattern)
 
 
 def test_label_names_without_a_use(tmp_path):
     put(tmp_path, "a/1.png")
-    refused("label_names", "label_pattern", path=tmp_path, label_names=SHENZHEN)
+    assert_refused("label_names", "label_pattern", path=tmp_path, label_names=SHENZHEN)

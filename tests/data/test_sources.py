@@ -20,7 +20,7 @@ CAT, ASTRONAUT = skimage.data.chelsea(), skimage.data.astronaut()
 COFFEE, ROCKET = skimage.data.coffee(), skimage.data.rocket()
 
 
-def refused(kind, *words, **options):
+def assert_refused(kind, *words, **options):
     with pytest.raises(UserError) as error:
         open_source(kind, **options)
     message = str(error.value)
@@ -30,10 +30,10 @@ def refused(kind, *words, **options):
 
 
 def test_unknown_kind_and_option():
-    refused("tdfs", "'tfds'", "folder")
-    refused("sample", "'split'", "did you mean", splt="train")
-    refused("folder", "path", "label_pattern", image_size=3)
-    refused("folder", "needs", "'path'")
+    assert_refused("tdfs", "'tfds'", "folder")
+    assert_refused("sample", "'split'", "did you mean", splt="train")
+    assert_refused("folder", "path", "label_pattern", image_size=3)
+    assert_refused("folder", "needs", "'path'")
 
 
 def test_reading_a_folder_imports_nothing_heavy(tmp_path):
@@ -94,12 +94,12 @@ def test_sample_pickles_small_and_knows_its_place():
 
 
 def test_sample_splits_that_do_not_work(monkeypatch, tmp_path):
-    refused("sample", "unlabeled", "no labels", "train", split="unlabeled")
-    refused("sample", "'all'", "train, validation, test", split="all")
+    assert_refused("sample", "unlabeled", "no labels", "train", split="unlabeled")
+    assert_refused("sample", "'all'", "train, validation, test", split="all")
     (tmp_path / "sample").mkdir()
     (tmp_path / "sample" / "fashion20.npz").write_text("version https://git-lfs.github.com/spec/v1")
     monkeypatch.setattr(sample_source.importlib.resources, "files", lambda package: tmp_path)
-    refused("sample", "fashion20.npz", "reinstall")
+    assert_refused("sample", "fashion20.npz", "reinstall")
 
 
 # TensorFlow Datasets.
@@ -150,7 +150,7 @@ def test_tfds_directory_itself(pets):
     directory = pets / "oxford_iiit_pet" / "4.0.0"
     assert len(open_source("tfds", data_dir=directory)) == 4
     assert len(open_source("tfds", name="oxford_iiit_pet", data_dir=str(directory))) == 4
-    refused("tfds", "'oxford_iiit_pet'", "not 'cars196'", name="cars196", data_dir=directory)
+    assert_refused("tfds", "'oxford_iiit_pet'", "not 'cars196'", name="cars196", data_dir=directory)
     assert len(open_source("tfds", name="oxford_iiit_pet:4.0.0", data_dir=pets)) == 4
 
 
@@ -173,46 +173,46 @@ def test_tfds_fingerprint_sees_other_content(tmp_path):
 
 
 def test_tfds_unknown_name(tmp_path):
-    refused("tfds", "'oxford_iit_pet'", "'oxford_iiit_pet'", name="oxford_iit_pet")
-    refused("tfds", "did you mean", "'oxford_iiit_pet'", name="pets", data_dir=tmp_path)
-    refused("tfds", "cannot open", name="../x", data_dir=tmp_path)
-    refused("tfds", "cannot open", "nope", name="imagenet_resized/nope", data_dir=tmp_path)
-    refused("tfds", "community", name="huggingface:foo", data_dir=tmp_path)
-    refused("tfds", "Set the name")
-    refused("tfds", "dataset_info.json", tmp_path, data_dir=tmp_path)
+    assert_refused("tfds", "'oxford_iit_pet'", "'oxford_iiit_pet'", name="oxford_iit_pet")
+    assert_refused("tfds", "did you mean", "'oxford_iiit_pet'", name="pets", data_dir=tmp_path)
+    assert_refused("tfds", "cannot open", name="../x", data_dir=tmp_path)
+    assert_refused("tfds", "cannot open", "nope", name="imagenet_resized/nope", data_dir=tmp_path)
+    assert_refused("tfds", "community", name="huggingface:foo", data_dir=tmp_path)
+    assert_refused("tfds", "Set the name")
+    assert_refused("tfds", "dataset_info.json", tmp_path, data_dir=tmp_path)
 
 
 def test_tfds_not_prepared(tmp_path):
-    message = refused("tfds", "not prepared", name="oxford_iiit_pet", data_dir=tmp_path)
+    message = assert_refused("tfds", "not prepared", name="oxford_iiit_pet", data_dir=tmp_path)
     assert "pip install 'dreamda-jax[prepare]'" in message
     command = f"tfds build oxford_iiit_pet --file_format=array_record --data_dir={tmp_path}"
     assert command in message
     assert "download_and_prepare()" in message
     directory = tmp_path / "oxford_iiit_pet" / "3.2.0"
     write_tfds_set(directory, "oxford_iiit_pet", "train", [CAT], [0], LABELS, version="3.2.0")
-    refused("tfds", "'oxford_iiit_pet:3.2.0'", name="oxford_iiit_pet", data_dir=tmp_path)
+    assert_refused("tfds", "'oxford_iiit_pet:3.2.0'", name="oxford_iiit_pet", data_dir=tmp_path)
     assert len(open_source("tfds", name="oxford_iiit_pet:3.2.0", data_dir=tmp_path)) == 1
-    refused("tfds", "9.9.9", name="oxford_iiit_pet:9.9.9", data_dir=tmp_path)
+    assert_refused("tfds", "9.9.9", name="oxford_iiit_pet:9.9.9", data_dir=tmp_path)
 
 
 def test_tfds_unknown_split(pets):
     options = {"name": "oxford_iiit_pet", "data_dir": pets}
-    refused(
+    assert_refused(
         "tfds", "'trian'", "did you mean 'train'", "test", "unlabelled", split="trian", **options
     )
-    refused("tfds", "train", "test", split="", **options)
-    refused("tfds", "split", split="train[:", **options)
-    refused("tfds", "split", split="train[:0]", **options)
-    refused("tfds", "not labelled", "-1", split="unlabelled", **options)
+    assert_refused("tfds", "train", "test", split="", **options)
+    assert_refused("tfds", "split", split="train[:", **options)
+    assert_refused("tfds", "split", split="train[:0]", **options)
+    assert_refused("tfds", "not labelled", "-1", split="unlabelled", **options)
 
 
 def test_tfds_without_random_access(tmp_path):
     write_tfds_set(tmp_path, "own", "train", [CAT], [0], ["x"])
     edit_info(tmp_path, fileFormat="tfrecord")
-    message = refused("tfds", "tfrecord", "random access", data_dir=tmp_path)
+    message = assert_refused("tfds", "tfrecord", "random access", data_dir=tmp_path)
     assert f"tfds convert_format --dataset_dir={tmp_path} --out_file_format=array_record" in message
     edit_info(tmp_path, fileFormat=None)  # TFDS's default is tfrecord
-    refused("tfds", "random access", data_dir=tmp_path)
+    assert_refused("tfds", "random access", data_dir=tmp_path)
 
 
 def test_tfds_features(tmp_path):
@@ -221,7 +221,7 @@ def test_tfds_features(tmp_path):
     assert by_species.label_names == ("Cat", "Dog")
     by_mask = open_source("tfds", data_dir=tmp_path, image_key="segmentation_mask")
     assert Image.open(io.BytesIO(by_mask[0].content)).size == (8, 8)
-    refused(
+    assert_refused(
         "tfds", "'kind'", "label_key", "species (ClassLabel)", data_dir=tmp_path, label_key="kind"
     )
     path = tmp_path / "features.json"
@@ -229,10 +229,10 @@ def test_tfds_features(tmp_path):
     parts = features["featuresDict"]["features"]
     without_labels = {k: v for k, v in parts.items() if k not in ("label", "species")}
     path.write_text(json.dumps({**features, "featuresDict": {"features": without_labels}}))
-    refused("tfds", "no ClassLabel feature", "image (Image)", data_dir=tmp_path)
+    assert_refused("tfds", "no ClassLabel feature", "image (Image)", data_dir=tmp_path)
     without_images = {k: parts[k] for k in ("label", "file_name")}
     path.write_text(json.dumps({**features, "featuresDict": {"features": without_images}}))
-    refused("tfds", "no Image feature", "label (ClassLabel)", data_dir=tmp_path)
+    assert_refused("tfds", "no Image feature", "label (ClassLabel)", data_dir=tmp_path)
 
 
 def test_tfds_damaged(tmp_path):
@@ -241,13 +241,13 @@ def test_tfds_damaged(tmp_path):
     content = file.read_bytes()
     for cut in (len(content) // 2, 100, 0):
         file.write_bytes(content[:cut])
-        refused("tfds", tmp_path, "damaged", "again", data_dir=tmp_path)
+        assert_refused("tfds", tmp_path, "damaged", "again", data_dir=tmp_path)
     file.unlink()
-    refused("tfds", tmp_path, "again", data_dir=tmp_path)
+    assert_refused("tfds", tmp_path, "again", data_dir=tmp_path)
     (tmp_path / "features.json").unlink()
-    refused("tfds", tmp_path, "features.json", data_dir=tmp_path)
+    assert_refused("tfds", tmp_path, "features.json", data_dir=tmp_path)
     (tmp_path / "dataset_info.json").write_text("{")
-    refused("tfds", tmp_path, "dataset_info.json", data_dir=tmp_path)
+    assert_refused("tfds", tmp_path, "dataset_info.json", data_dir=tmp_path)
 
 
 def test_tfds_damaged_record_in_the_middle(tmp_path):
@@ -265,4 +265,4 @@ def test_tfds_damaged_record_in_the_middle(tmp_path):
 
 def test_tfds_colliding_names(tmp_path):
     write_tfds_set(tmp_path, "own", "train", [CAT], [0], ["a b", "a_b"])
-    refused("tfds", "'a b'", "'a_b'", data_dir=tmp_path)
+    assert_refused("tfds", "'a b'", "'a_b'", data_dir=tmp_path)
