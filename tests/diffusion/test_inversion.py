@@ -16,6 +16,15 @@ ROOT = jax.random.key_data(jax.random.key(3))
 FAST = {"xla_backend_optimization_level": 0}  # compiles threefry in a second instead of ten
 
 
+_normal = jax.jit(keys_lib.normal, static_argnums=(2, 3), compiler_options=FAST)
+
+
+def compiled_normal(*args):
+    """The same draws where jit is disabled: op by op, each would be compiled at full length."""
+    with jax.disable_jit(False):
+        return _normal(*args)
+
+
 @pytest.fixture(scope="module")
 def chain():
     return dict(np.load(REFERENCE / "model_tiny.npz"))
@@ -39,9 +48,10 @@ def round_trip(predict, x0, schedule, keys):
     return start, noise, reverse(predict, start, schedule, noise).latents
 
 
-def test_cycle_diffusion_round_trip_on_the_tiny_model(network, chain):
+def test_cycle_diffusion_round_trip_on_the_tiny_model(network, chain, monkeypatch):
+    monkeypatch.setattr(keys_lib, "normal", compiled_normal)
     x0, context = chain["encoded"], chain["text_hidden"][:2]
-    schedule = make_schedule(num_inference_steps=25, strength=0.8, eta=1.0)
+    schedule = make_schedule(num_inference_steps=20, strength=0.8, eta=1.0)
     with jax.disable_jit():
         start, noise, back = round_trip(
             lambda latents, t, alpha: network(latents, t, context),
@@ -49,10 +59,10 @@ def test_cycle_diffusion_round_trip_on_the_tiny_model(network, chain):
             schedule,
             keys_lib.seed_keys(ROOT, np.arange(2)),
         )
-    assert noise.shape == (20, 2, 4, 8, 8)
+    assert noise.shape == (16, 2, 4, 8, 8)
     assert np.abs(start - x0).max() > 1  # it did go somewhere
     error = np.abs(back - x0).max()
-    print(f"round trip, tiny model, 20 steps: max {error:.2g}")
+    print(f"round trip, tiny model, 16 steps: max {error:.2g}")
     # The last step's z takes x_0 back to itself whatever went before; only its rounding remains.
     assert error < 1e-5
 
@@ -161,7 +171,7 @@ def test_ddim_inversion_is_of_first_order():
 def test_ddim_inversion_on_the_tiny_model_comes_back_closer_with_more_steps(network, chain):
     x0, context = chain["encoded"], chain["text_hidden"][:2]
     errors = []
-    for n in (10, 20, 40):
+    for n in (8, 16, 32):
         schedule = make_schedule(num_inference_steps=n, strength=0.8, eta=0.0)
 
         def predict(latents, t, alpha):
@@ -172,7 +182,7 @@ def test_ddim_inversion_on_the_tiny_model_comes_back_closer_with_more_steps(netw
             back = reverse(predict, start, schedule, None).latents
         errors.append(float(np.sqrt(np.mean((back - x0) ** 2))))
     ratios = np.array(errors[:-1]) / errors[1:]
-    print(f"DDIM inversion, tiny model, N=10, 20, 40: RMS {errors}, ratios {ratios}")
+    print(f"DDIM inversion, tiny model, N=8, 16, 32: RMS {errors}, ratios {ratios}")
     # A trained network is not smooth at this step size; the order shows, not the exact 2.
     assert (ratios > 1.5).all()
 
@@ -192,8 +202,10 @@ def test_ddim_inversion_follows_diffusers_on_the_tiny_model(network, chain):
     with jax.disable_jit():
         start = inversion.ddim_inversion(predict, chain["encoded"], schedule)
     assert asked == [0, *range(1, 900, 100)]  # Eq. 5: where the latents are now
-    # The networks differ by 4e-6 a call; 10 calls.
-    np.testing.assert_allclose(start, chain["chain_inverted"][-1], atol=1e-4)
+    error = np.abs(start - chain["chain_inverted"][-1]).max()
+    print(f"DDIM inversion against diffusers, 10 steps: max {error:.2g}")
+    # The networks differ by 4e-6 a call; 10 calls, each of which asks where the last one led.
+    assert error < 5e-5
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -212,5 +224,5 @@ def test_reverse_follows_diffusers_on_the_tiny_model(network, chain, eta):
     expected = chain[f"chain_reversed_eta{eta:g}"][1:]
     error = np.abs(result.trajectory - expected).max(axis=(1, 2, 3, 4))
     print(f"reverse against diffusers, eta {eta}: max per step {error}")
-    # The networks differ by 4e-6 a call, divided by √ᾱ (0.08 at the first step); 10 calls.
-    assert error.max() < 1e-4
+    # The networks differ by 4e-6 a call; 10 calls, whose errors shrink on the way to x_0.
+    assert error.max() < 2e-5

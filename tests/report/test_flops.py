@@ -151,10 +151,12 @@ def test_tiny_unet_in_a_loop_equals_xla_s_count():
 
         return jax.lax.scan(step, latents, np.arange(20))[0]
 
-    for side in (8, 16, 32, 64):
-        arguments = params, shaped(1, 4, side, side), shaped(1, 16, 64)
-        ours = count_flops(sampler, *arguments, loops_once=True)
-        theirs = xla_flops(sampler, *arguments)
-        print(
-            f"tiny U-Net, {side}x{side}: ours {ours:.4g}, XLA {theirs:.4g}, ratio {ours / theirs:.4f}"
-        )
+    arguments = params, shaped(1, 4, 32, 32), shaped(1, 16, 64)
+    ours = count_flops(sampler, *arguments, loops_once=True)
+    theirs = xla_flops(sampler, *arguments)
+    print(f"tiny U-Net: ours {ours:.4g}, XLA {theirs:.4g}, ratio {ours / theirs:.4f}")
+    # XLA adds elementwise work, the softmax over 1024 tokens above all, and leaves out the zero
+    # padding, 2 to 4 % of a 3x3 kernel's products per axis on maps this wide: 1.1 % in all. (On
+    # the 8x8 maps of the model's own size the padding alone is 14 %.)
+    assert ours == pytest.approx(theirs, rel=0.03)
+    assert count_flops(sampler, *arguments) == 20 * ours

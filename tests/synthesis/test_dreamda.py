@@ -183,17 +183,16 @@ def test_batch_equals_the_algorithm_written_out_row_by_row(options):
 
 
 def test_guidance_rows_of_equal_prompts_and_shared_noise_agree():
-    """u + g (c − u) with u = c: guidance is without effect, as independent noise is not."""
+    """u + g (c − u) with u = c: guidance is without effect, whatever its scale."""
     toy = ToyStableDiffusion()
     inputs = make_inputs(toy, {})
     inputs = inputs._replace(contexts=np.broadcast_to(inputs.empty_context, inputs.contexts.shape))
-    shared, independent, unguided = (
-        run(toy, {}, DreamDA(**{**SHORT, "cfg_noise": noise, "guidance_scale": scale}), inputs)
-        for noise, scale in (("shared", 6.0), ("independent", 6.0), ("shared", 1.0))
+    shared, unguided = (
+        run(toy, {}, DreamDA(**{**SHORT, "cfg_noise": "shared", "guidance_scale": scale}), inputs)
+        for scale in (6.0, 1.0)
     )
     # The rows of a batch are equal bit for bit; guidance and fusion may round differently.
     np.testing.assert_allclose(shared.trajectory, unguided.trajectory, rtol=1e-5, atol=1e-5)
-    assert np.abs(independent.trajectory - unguided.trajectory).max() > 0.1
 
 
 def test_variants_in_several_passes_are_the_same():
@@ -231,7 +230,7 @@ def test_round_trip_of_the_compiled_program_on_the_tiny_model(tiny):
     outputs, latents = jax.jit(program, compiler_options=FAST)(params, inputs)
     error = np.abs(outputs.trajectory[:, :, -1] - latents[:, None]).max()
     print(f"round trip, compiled program, 20 steps: max {error:.2g}")
-    assert error < 1e-4  # the promise of the design page; measured figures are far below
+    assert error < 2e-5  # issue 2 promises 1e-4; 2e-6 measured, of latents up to 4
     assert np.abs(outputs.trajectory[:, :, 0] - latents[:, None]).max() > 1
 
 
@@ -348,7 +347,6 @@ def share(tiny):
     [
         ({}, 1, lambda share, n: 2 + 1 / n),
         ({}, 10, lambda share, n: 2 + 1 / n),
-        ({"update_rule": "asymmetric"}, 1, lambda share, n: 2 * (2 - share) + 1 / n),
         ({"update_rule": "asymmetric"}, 10, lambda share, n: 2 * (2 - share) + 1 / n),
         ({"posterior_noise": "redrawn"}, 10, lambda share, n: 2 + 1),
         ({"guidance_scale": 1.0}, 10, lambda share, n: 1 + 1 / n),
@@ -363,9 +361,8 @@ def test_unet_rows_per_image(tiny, share, options, n, rows_per_step):
     method = DreamDA(num_inference_steps=100, strength=0.8, **options)
     priced = cost.price(tiny[0], method, resolution=32, num_variants=n)
     print(f"{options} n={n}: {priced.unet_rows:.2f} rows, encoder share {share:.3f}")
-    # Exact but for the time embedding of the mid block and the like: nothing of the network is
-    # counted twice or left out.
-    assert priced.unet_rows == pytest.approx(80 * rows_per_step(share, n), rel=1e-3)
+    # Sums of whole numbers: exact but for the division.
+    assert priced.unet_rows == pytest.approx(80 * rows_per_step(share, n), rel=1e-9)
 
 
 @pytest.mark.parametrize(
