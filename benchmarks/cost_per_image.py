@@ -142,10 +142,13 @@ def count_unet_row(model: stable_diffusion.StableDiffusion) -> UNetRow:
             return reached.output
         raise RuntimeError("the U-Net has no mid block")
 
+    analysis = jax.jit(model.denoise).lower(*arguments).cost_analysis()
+    if analysis is None:
+        raise RuntimeError("this backend does not analyse the cost of a program")
     return UNetRow(
         counted=count_flops(model.denoise, *arguments),
         encoder=count_flops(up_to_mid_block, *arguments),
-        xla=jax.jit(model.denoise).lower(*arguments).cost_analysis()["flops"],
+        xla=analysis["flops"],
     )
 
 

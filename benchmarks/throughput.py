@@ -11,7 +11,6 @@ batch to the end of its last; "with start and end" divides by the whole round on
 filling and emptying of the pipeline included.
 """
 
-import contextlib
 import dataclasses
 import statistics
 import sys
@@ -25,11 +24,9 @@ from absl import flags
 from ml_collections import config_flags
 from reporting import machine, print_json, print_table
 
-from dreamda_jax import build, command_line, mesh
-from dreamda_jax.data import loader
-from dreamda_jax.models import stable_diffusion
+from dreamda_jax import build, command_line, expand, mesh
+from dreamda_jax.models import loading
 from dreamda_jax.pipeline import DreamDAPipeline
-from dreamda_jax.report import production
 from dreamda_jax.synthesis import engine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +50,7 @@ def main() -> None:
     config = command_line.read_config()
     parts = build.generation(config)
     pipeline = DreamDAPipeline(parts.model)
-    params = stable_diffusion.load_params(parts.model, parts.files, place=mesh.replicate)
+    params = loading.load_params(parts.model, parts.files, place=mesh.replicate)
     batch = parts.synthesis.seeds_per_device * mesh.local_device_count()
     start = time.monotonic()
     make_set(parts, pipeline, params, num_seeds=min(batch, parts.layout.num_seeds))
@@ -97,7 +94,6 @@ def make_set(
     parts: build.Generation, pipeline: DreamDAPipeline, params: Any, *, num_seeds: int
 ) -> Round:
     """Makes all variants of the first seeds, as `python -m dreamda_jax.generate` does."""
-    image, synthesis = parts.image, parts.synthesis
     with tempfile.TemporaryDirectory() as directory:
         layout = dataclasses.replace(
             parts.layout,
@@ -105,38 +101,15 @@ def make_set(
             num_seeds=num_seeds,
             num_shards=-(-num_seeds // parts.layout.seeds_per_shard),
         )
-        job = engine.Job(
-            pipeline=pipeline,
-            params=params,
-            method=parts.method,
-            layout=layout,
-            label_names=parts.source.label_names,
-            choose_prompt=parts.choose_prompt,
-            root_seed=synthesis.seed,
-            num_variants=synthesis.num_variants,
-            seeds_per_device=synthesis.seeds_per_device,
-            image_format=parts.output.format,
-            image_quality=parts.output.quality,
-        )
-        report = production.Production(
-            layout,
-            parts.source,
-            finished=[],
-            todo=list(range(layout.num_shards)),
-            num_variants=synthesis.num_variants,
-            resolution=image.resolution,
-            crop=image.crop,
-        )
-        seeds = loader.load_seeds(
-            parts.source,
-            range(num_seeds),
-            resolution=image.resolution,
-            crop=image.crop,
-            num_workers=parts.loader.num_workers,
-        )
         start = time.monotonic()
-        with contextlib.closing(seeds), contextlib.closing(report.progress):
-            made = engine.make_shards(job, seeds, stop=threading.Event(), on_shard=report)
+        made = expand.make_missing(
+            parts._replace(layout=layout),
+            pipeline,
+            params,
+            todo=list(range(layout.num_shards)),
+            finished=[],
+            stop=threading.Event(),
+        )
         return Round(made, time.monotonic() - start)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from dreamda_jax import command_line, options
 from dreamda_jax.data import prompts, shards, sources
-from dreamda_jax.models import checkpoint_files, stable_diffusion
+from dreamda_jax.models import checkpoint_files, loading, stable_diffusion
 from dreamda_jax.synthesis import dreamda
 from dreamda_jax.synthesis.method import Method
 
@@ -66,7 +66,7 @@ def generation(config: dict[str, Any]) -> Generation:
     source = sources.open_source(**config["source"])
     choose_prompt = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
-    model = stable_diffusion.open_model(files, dtype=checkpoint.dtype)
+    model = loading.open_model(files, dtype=checkpoint.dtype)
     with command_line.as_user_error("method"):
         method.check(model, num_variants=synthesis.num_variants)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take

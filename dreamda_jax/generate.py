@@ -7,7 +7,6 @@
 Run the same command again to continue a run that was interrupted.
 """
 
-import contextlib
 import functools
 import threading
 from typing import TYPE_CHECKING, Any
@@ -98,46 +97,19 @@ def _summary(parts: "build.Generation", mine: range, todo: list[int]) -> str:
 
 def _make(parts: "build.Generation", mine: range, todo: list[int], stop: threading.Event) -> None:
     """Loads the weights and makes the missing shards."""
-    from dreamda_jax import mesh
-    from dreamda_jax.data import loader
-    from dreamda_jax.models import stable_diffusion
+    from dreamda_jax import expand, mesh
+    from dreamda_jax.models import loading
     from dreamda_jax.pipeline import DreamDAPipeline
-    from dreamda_jax.report import production, summary
-    from dreamda_jax.synthesis import engine
+    from dreamda_jax.report import summary
 
-    image, synthesis = parts.image, parts.synthesis
-    params = stable_diffusion.load_params(parts.model, parts.files, place=mesh.replicate)
-    report = production.Production(
-        parts.layout,
-        parts.source,
-        finished=sorted(set(mine) - set(todo)),
+    statistics = expand.make_missing(
+        parts,
+        DreamDAPipeline(parts.model),
+        loading.load_params(parts.model, parts.files, place=mesh.replicate),
         todo=todo,
-        num_variants=synthesis.num_variants,
-        resolution=image.resolution,
-        crop=image.crop,
+        finished=sorted(set(mine) - set(todo)),
+        stop=stop,
     )
-    job = engine.Job(
-        pipeline=DreamDAPipeline(parts.model),
-        params=params,
-        method=parts.method,
-        layout=parts.layout,
-        label_names=parts.source.label_names,
-        choose_prompt=parts.choose_prompt,
-        root_seed=synthesis.seed,
-        num_variants=synthesis.num_variants,
-        seeds_per_device=synthesis.seeds_per_device,
-        image_format=parts.output.format,
-        image_quality=parts.output.quality,
-    )
-    seeds = loader.load_seeds(
-        parts.source,
-        [index for shard in todo for index in parts.layout.seed_ids(shard)],
-        resolution=image.resolution,
-        crop=image.crop,
-        num_workers=parts.loader.num_workers,
-    )
-    with contextlib.closing(seeds), contextlib.closing(report.progress):
-        statistics = engine.make_shards(job, seeds, stop=stop, on_shard=report)
     print(summary.made(statistics, noise_scale=parts.method.noise_scale))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from dreamda_jax import mesh
 from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.models import stable_diffusion
+from dreamda_jax.models import loading, stable_diffusion
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.types import Params
@@ -63,9 +63,7 @@ class DreamDAPipeline:
         Raises:
           UserError: a file is missing, broken or of a kind that is not supported.
         """
-        model, params = stable_diffusion.load(
-            path, revision=revision, dtype=dtype, place=mesh.replicate
-        )
+        model, params = loading.load(path, revision=revision, dtype=dtype, place=mesh.replicate)
         return cls(model), params
 
     def __call__(

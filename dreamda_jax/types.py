@@ -8,16 +8,17 @@ Latents are NCHW, as in diffusers; images are NHWC, as on disk. Scheduler arithm
 from collections.abc import Callable
 from typing import Any
 
-from jaxtyping import Array, Float, Int, Key, UInt, UInt8
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
 
+AnyArray = Array | np.ndarray  # what may still be on the host
 Params = Any  # a nested dict of arrays, as Flax uses it
 
-Image = UInt8[Array, "*b h w 3"]  # sRGB, 0..255
+Image = UInt8[AnyArray, "*b h w 3"]  # sRGB, 0..255
 Latent = Float[Array, "*b 4 h w"]  # scaled by the VAE's scaling factor: about unit variance
 Bottleneck = Float[Array, "r h w d"]  # NHWC, the output of the U-Net's mid block
 Context = Float[Array, "*b l d"]  # encoder_hidden_states: the text encoder's last hidden state
 TokenIds = Int[Array, "b l"]
-KeyArray = Key[Array, "*b"] | UInt[Array, "*b 2"]
 
 Denoise = Callable[[Latent, Int[Array, ""], Context], Latent]
 """`denoise(latents, timestep, context)`: the network's raw output (ε or v), in float32."""

@@ -17,7 +17,9 @@ _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 os.environ.update(_ENVIRONMENT)
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+# Little optimisation: compiling takes most of the time of these tests.
+QUICK = "--xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK}"
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,11 @@ def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.micro_model import make_micro_checkpoint
 
     return make_micro_checkpoint(tmp_path_factory.mktemp("micro"))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """(model, params) of the embedded Stable Diffusion, float32."""
+    from dreamda_jax.models import loading
+
+    return loading.load("sample")

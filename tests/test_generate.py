@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.data import dataset
+from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[1]
 SEEDS, VARIANTS, SEEDS_PER_SHARD = 18, 2, 2
@@ -37,7 +38,7 @@ def command(
 
 
 def environment(devices: int) -> dict[str, str]:
-    return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}"}
 
 
 def generate(

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import grain
@@ -41,7 +41,7 @@ def load_seeds(
     num_workers: int = 0,
     num_threads: int = 2,
     prefetch: int = 16,
-) -> Iterator[Seed]:
+) -> Generator[Seed, None, None]:
     """Reads and decodes seeds in the order asked for, ahead of the consumer.
 
     Closing the iterator early (`close()`, or leaving a `with contextlib.closing(...)`) stops the
@@ -106,7 +106,7 @@ class _Decode:
 
 def _iterate(
     order: list[int], decode: _Decode, num_workers: int, num_threads: int, prefetch: int
-) -> Iterator[Seed]:
+) -> Generator[Seed, None, None]:
     if not order:
         return
     per_process = max(1, prefetch // max(1, num_workers))

@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt
 
-RawKeys = UInt[Array, "r 2"]
+from dreamda_jax.types import AnyArray
+
+RawKeys = UInt[AnyArray, "r 2"]
 
 
 class Stream(enum.IntEnum):
@@ -27,7 +29,7 @@ class Stream(enum.IntEnum):
     PERTURBATION = 3  # ε_h at the bottleneck, or at another site
 
 
-def seed_keys(root: UInt[Array, "2"], seed_ids: Int[Array, "r"]) -> RawKeys:
+def seed_keys(root: UInt[AnyArray, "2"], seed_ids: Int[AnyArray, "r"]) -> RawKeys:
     """One key per seed image id: what a record stores as `key`."""
     return jax.vmap(jax.random.fold_in, (None, 0))(root, seed_ids)
 
@@ -37,18 +39,18 @@ def own_keys(keys: RawKeys) -> RawKeys:
     return jax.vmap(jax.random.fold_in, (0, None))(keys, 0)
 
 
-def variant_keys(keys: RawKeys, variants: Int[Array, "n"]) -> UInt[Array, "r n 2"]:
+def variant_keys(keys: RawKeys, variants: Int[AnyArray, "n"]) -> UInt[Array, "r n 2"]:
     """One key for each seed and variant."""
     across = jax.vmap(jax.random.fold_in, (None, 0))
     return jax.vmap(across, (0, None))(keys, variants + 1)
 
 
 def normal(
-    keys: RawKeys, timestep: Int[Array, ""], stream: Stream, shape: tuple[int, ...]
+    keys: RawKeys, timestep: Int[Array, ""] | int, stream: Stream, shape: tuple[int, ...]
 ) -> Float[Array, "r ..."]:
     """Standard normal noise, float32 [r, *shape]; row i depends on key i alone."""
 
-    def draw(key: UInt[Array, "2"]) -> jax.Array:
+    def draw(key: UInt[AnyArray, "2"]) -> jax.Array:
         key = jax.random.fold_in(jax.random.fold_in(key, timestep), stream)
         return jax.random.normal(key, shape, jnp.float32)
 

@@ -4,20 +4,15 @@ Latents are float32 [..., 4, h, w]; `alpha` (ᾱ_t), `alpha_previous` (ᾱ_{t⁻
 float32 scalars. Equation numbers are DreamDA's (arXiv 2403.12803) unless another paper is named.
 """
 
-from typing import Literal
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dreamda_jax.types import Latent
 
 Scalar = Float[Array, ""]
-PredictionType = Literal["epsilon", "v_prediction"]
 
 
-def to_epsilon(
-    output: Latent, latents: Latent, alpha: Scalar, prediction_type: PredictionType
-) -> Latent:
+def to_epsilon(output: Latent, latents: Latent, alpha: Scalar, prediction_type: str) -> Latent:
     """The noise ε that the network's raw output stands for.
 
     v-prediction (Salimans & Ho 2022, App. D): v = √ᾱ ε − √(1−ᾱ) x_0, so ε = √ᾱ v + √(1−ᾱ) x_t.

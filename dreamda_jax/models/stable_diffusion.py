@@ -6,18 +6,15 @@ tests/models). Parameters are arguments everywhere; a `StableDiffusion` holds mo
 
 import dataclasses
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.checkpoint_files import CheckpointFiles, find_checkpoint, read_json
 from dreamda_jax.models.corrections import pytorch_corrections
 from dreamda_jax.models.flax_modules import apply_module, build_module, init_shapes
 from dreamda_jax.models.quiet import quiet_flax_imports
@@ -28,8 +25,7 @@ from dreamda_jax.models.supported_configs import (
     check_vae,
     scheduler_settings,
 )
-from dreamda_jax.models.tokenizer import check_empty_prompt, encode_prompts, load_tokenizer
-from dreamda_jax.models.weights import Place, load_weights
+from dreamda_jax.models.tokenizer import check_empty_prompt, encode_prompts
 from dreamda_jax.types import Bottleneck, Context, Image, Latent, Params, TokenIds
 
 with quiet_flax_imports():
@@ -57,9 +53,6 @@ __all__ = [
     "StableDiffusion",
     "abstract_params",
     "from_configs",
-    "load",
-    "load_params",
-    "open_model",
 ]
 
 UNET_BLOCKS: tuple[type[nn.Module], ...] = (
@@ -237,71 +230,6 @@ class StableDiffusion:
     def num_up_blocks(self) -> int:
         """Decoder blocks of the U-Net."""
         return len(self.unet.up_block_types)
-
-
-def load(
-    path: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    dtype: str = "float32",
-    place: Place = jax.device_put,
-) -> tuple[StableDiffusion, Params]:
-    """Load a checkpoint in diffusers' layout.
-
-    Args:
-        path: a local directory, a hub id, or "sample" for the packaged tiny model.
-        revision: branch, tag or commit on the hub.
-        dtype: "float32" or "bfloat16", of parameters and activations.
-        place: puts one parameter on the device(s), called tensor by tensor; see `weights`.
-
-    Returns:
-        The model and {"unet": ..., "vae": ..., "text_encoder": ...}.
-
-    Raises:
-        UserError: files are missing, damaged or pickled, weights do not fit the configs or are not
-            finite, or the checkpoint has settings that are not supported.
-    """
-    files = find_checkpoint(path, revision=revision)
-    model = open_model(files, dtype=dtype)
-    return model, load_params(model, files, place=place)
-
-
-def open_model(files: CheckpointFiles, *, dtype: str = "float32") -> StableDiffusion:
-    """The networks of a checkpoint from its config files; no weight is read.
-
-    Raises:
-        UserError: a config cannot be read, or has a setting that is not supported.
-    """
-    return from_configs(
-        unet_config=read_json(files.unet.config),
-        vae_config=read_json(files.vae.config),
-        text_config=read_json(files.text_encoder.config),
-        scheduler_config=read_json(files.scheduler),
-        tokenizer=load_tokenizer(files.tokenizer),
-        dtype=dtype,
-    )
-
-
-def load_params(
-    model: StableDiffusion, files: CheckpointFiles, *, place: Place = jax.device_put
-) -> dict[str, Params]:
-    """The weights of a checkpoint, placed tensor by tensor.
-
-    Returns:
-        {"unet": ..., "vae": ..., "text_encoder": ...}.
-
-    Raises:
-        UserError: weights are damaged or pickled, do not fit the model, or are not finite.
-    """
-    return {
-        name: load_weights(
-            [getattr(files, name).weights],
-            flax.traverse_util.flatten_dict(shapes),
-            dtype=model.dtype,
-            place=place,
-        )
-        for name, shapes in abstract_params(model).items()
-    }
 
 
 def from_configs(

@@ -1,6 +1,6 @@
 """What a synthetic image costs, read off the program that will make it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,13 +44,14 @@ def abstract_inputs(
     tokens = jax.ShapeDtypeStruct((1, model.num_tokens), jnp.int32)
     context = jax.eval_shape(model.encode_text, abstract_params(model), tokens)
     tail, dtype = context.shape[1:], context.dtype
+    shape: Any = jax.ShapeDtypeStruct  # stands in for an array wherever JAX only traces
     return Inputs(
-        images=jax.ShapeDtypeStruct((num_seeds, resolution, resolution, 3), jnp.uint8),
-        contexts=jax.ShapeDtypeStruct((num_seeds, num_variants, *tail), dtype),
-        source_context=jax.ShapeDtypeStruct(tail, dtype),
-        empty_context=jax.ShapeDtypeStruct(tail, dtype),
-        keys=jax.ShapeDtypeStruct((num_seeds, 2), jnp.uint32),
-        variants=jax.ShapeDtypeStruct((num_variants,), jnp.int32),
+        images=shape((num_seeds, resolution, resolution, 3), jnp.uint8),
+        contexts=shape((num_seeds, num_variants, *tail), dtype),
+        source_context=shape(tail, dtype),
+        empty_context=shape(tail, dtype),
+        keys=shape((num_seeds, 2), jnp.uint32),
+        variants=shape((num_variants,), jnp.int32),
     )
 
 

@@ -130,7 +130,7 @@ class DreamDA:
             chunk_keys, contexts = chunk  # [b, m, 2], [b, m, l, d]
             m = contexts.shape[1]
             rows = jax.tree.map(lambda x: x.reshape(b * m, *x.shape[2:]), (chunk_keys, contexts))
-            reversed_ = run.reverse(x0, start, recorded, *rows, keep_trajectory)
+            reversed_ = run.reverse(x0, start, recorded, rows[0], rows[1], keep_trajectory)
             latents = reversed_.latents
             if self.site == "x_0":
                 noise = keys.normal(rows[0], 0, Stream.PERTURBATION, latents.shape[1:])
@@ -192,7 +192,8 @@ class _Run:
             jnp.concatenate([latents] * (1 if scale == 1 else 2)), t, self._contexts(target, scale)
         )
         if scale != 1:
-            output = steps.guide(*jnp.split(output, 2), scale)
+            empty, conditional = jnp.split(output, 2)
+            output = steps.guide(empty, conditional, scale)
         return self._epsilon(output, latents, alpha)
 
     def invert(self, x0: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -272,7 +273,8 @@ class _Run:
 
         def epsilon(output: jax.Array) -> jax.Array:
             if scale != 1:
-                output = steps.guide(*jnp.split(output, 2), scale)
+                empty, conditional = jnp.split(output, 2)
+                output = steps.guide(empty, conditional, scale)
             return self._epsilon(output, latents, alpha)
 
         if options.site in perturb.LATENT_SITES:

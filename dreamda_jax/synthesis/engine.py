@@ -160,6 +160,7 @@ class _Engine:
         with (
             ThreadPoolExecutor(_ENCODER_THREADS, "encode") as encoders,
             ThreadPoolExecutor(1, "write") as writer,
+            ThreadPoolExecutor(1, "watch") as watcher,
         ):
             for batch in _batches(seeds, size):
                 if self._stop.is_set():
@@ -167,10 +168,12 @@ class _Engine:
                 while len(under_way) >= _BATCHES_AHEAD:
                     under_way.popleft().result()
                 outputs = self._dispatch(batch.usable) if batch.usable else None
-                dispatched_at = time.monotonic()
-                under_way.append(
-                    writer.submit(self._finish, batch, outputs, dispatched_at, encoders)
+                # A thread of its own notes when the devices are done: the writing one may be
+                # behind, and would miss the time in which they waited for it.
+                timed = watcher.submit(
+                    self._time, outputs, time.monotonic(), seeds=len(batch.usable)
                 )
+                under_way.append(writer.submit(self._finish, batch, outputs, timed, encoders))
             for future in under_way:
                 future.result()
         return self._statistics
@@ -199,15 +202,14 @@ class _Engine:
         self,
         batch: _Batch,
         outputs: Outputs | None,
-        dispatched_at: float,
+        timed: Future[None],
         encoders: ThreadPoolExecutor,
     ) -> None:
         """Fetches a batch, encodes it and writes the shards it completes; in the writing thread."""
         usable = batch.usable
         encoded: list[bytes] = []
         if outputs is not None:
-            jax.block_until_ready(outputs)
-            self._time(dispatched_at, time.monotonic(), len(usable))
+            timed.result()
             made = self._job.pipeline.collect(outputs, len(usable))
             self._check(made.site_rms)
             encoded = list(
@@ -250,7 +252,12 @@ class _Engine:
             for variant, image in enumerate(images)
         ]
 
-    def _time(self, dispatched_at: float, ready_at: float, seeds: int) -> None:
+    def _time(self, outputs: Outputs | None, dispatched_at: float, *, seeds: int) -> None:
+        """Waits until the devices have made a batch; in the watching thread."""
+        if outputs is None:
+            return
+        jax.block_until_ready(outputs)
+        ready_at = time.monotonic()
         statistics, images = self._statistics, seeds * self._job.num_variants
         if self._idle_since is not None:
             # The devices were free from the end of the last batch until this one was dispatched.

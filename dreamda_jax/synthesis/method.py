@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from jaxtyping import Array, Float, Int, UInt, UInt8
 
 from dreamda_jax.models.stable_diffusion import StableDiffusion
-from dreamda_jax.types import Params
+from dreamda_jax.types import AnyArray, Params
 
 
 class Inputs(NamedTuple):
@@ -25,12 +25,12 @@ class Inputs(NamedTuple):
       variants: the variants' numbers, int32 [n].
     """
 
-    images: UInt8[Array, "b h w 3"]
-    contexts: Float[Array, "b n l d"]
-    source_context: Float[Array, "l d"]
-    empty_context: Float[Array, "l d"]
-    keys: UInt[Array, "b 2"]
-    variants: Int[Array, "n"]
+    images: UInt8[AnyArray, "b h w 3"]
+    contexts: Float[AnyArray, "b n l d"]
+    source_context: Float[AnyArray, "l d"]
+    empty_context: Float[AnyArray, "l d"]
+    keys: UInt[AnyArray, "b 2"]
+    variants: Int[AnyArray, "n"]
 
 
 class Outputs(NamedTuple):
@@ -51,8 +51,14 @@ class Method(Protocol):
     """What the engine, the pipeline and the entry point need of a method."""
 
     name: ClassVar[str]
-    noise_scale: float
-    source_prompt: str
+
+    @property
+    def noise_scale(self) -> float:
+        """σ_h, for the report."""
+
+    @property
+    def source_prompt(self) -> str:
+        """What the seed image shows; "" where the method does not ask."""
 
     def check(self, model: StableDiffusion, *, num_variants: int) -> None:
         """Raises ValueError where the options and the model do not fit together."""

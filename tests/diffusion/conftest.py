@@ -5,14 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models import stable_diffusion
-
-
-@pytest.fixture(scope="session")
-def tiny():
-    """(model, params) of the embedded Stable Diffusion, float32."""
-    return stable_diffusion.load("sample")
-
 
 @pytest.fixture(scope="session")
 def network(tiny):

@@ -5,14 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamda_jax.models import stable_diffusion
+from dreamda_jax.models import loading
 from tests.models.make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint
-
-
-@pytest.fixture(scope="session")
-def tiny():
-    """(model, params) of the embedded Stable Diffusion, float32."""
-    return stable_diffusion.load(SAMPLE)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +28,7 @@ def tiny_sd2_directory(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_sd2(tiny_sd2_directory):
     """(model, params) of the random Stable Diffusion 2, float32."""
-    return stable_diffusion.load(tiny_sd2_directory)
+    return loading.load(tiny_sd2_directory)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import CLIPTokenizerFast
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import stable_diffusion
+from dreamda_jax.models import loading
 from dreamda_jax.models.checkpoint_files import checkpoint_fingerprint, find_checkpoint
 from dreamda_jax.models.tokenizer import load_tokenizer
 from tests.models.make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint, random_tensor
@@ -68,7 +68,7 @@ def test_preference_among_weight_files(checkpoint):
 def test_missing_component_is_named_with_the_layout(checkpoint, component):
     shutil.rmtree(checkpoint / component)
     with pytest.raises(UserError, match=rf"lacks {component}/.*The layout expected:") as caught:
-        stable_diffusion.load(checkpoint)
+        loading.load(checkpoint)
     assert "diffusion_pytorch_model.safetensors" in str(caught.value)
 
 
@@ -93,7 +93,7 @@ def test_fast_tokenizer_alone_is_enough(checkpoint):
 def test_pickled_weights_only(checkpoint):
     (checkpoint / f"{UNET}.safetensors").rename(checkpoint / f"{UNET}.bin")
     with pytest.raises(UserError, match="pickled weights are refused") as caught:
-        stable_diffusion.load(checkpoint)
+        loading.load(checkpoint)
     assert f'from_pretrained("{checkpoint}"' in str(caught.value)
     assert "--config.model.path=converted" in str(caught.value)
 
@@ -139,7 +139,7 @@ def test_other_formats_give_the_same_parameters(checkpoint, tiny):
     (checkpoint / "vae/diffusion_flax_model.msgpack").write_bytes(
         flax.serialization.to_bytes(jax.tree.map(np.asarray, params["vae"]))
     )
-    _, ours = stable_diffusion.load(checkpoint)
+    _, ours = loading.load(checkpoint)
     jax.tree.map(np.testing.assert_array_equal, ours["text_encoder"], params["text_encoder"])
     jax.tree.map(np.testing.assert_array_equal, ours["vae"], params["vae"])
     jax.tree.map(
@@ -155,11 +155,11 @@ def test_wrong_shape_and_nan_name_the_tensor(checkpoint):
     name = "decoder.conv_in.bias"
     save_file(tensors | {name: tensors[name][:3]}, file)
     with pytest.raises(UserError, match=rf"vae/.*tensor {name} has shape \(3,\).*\(64,\)"):
-        stable_diffusion.load(checkpoint)
+        loading.load(checkpoint)
     tensors[name][5] = np.nan
     save_file(tensors, file)
     with pytest.raises(UserError, match=rf"tensor {name} holds NaN or Inf"):
-        stable_diffusion.load(checkpoint)
+        loading.load(checkpoint)
 
 
 def test_made_checkpoints_are_deterministic(tiny_sd2_directory, tmp_path):

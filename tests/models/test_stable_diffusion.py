@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import stable_diffusion
+from dreamda_jax.models import loading, stable_diffusion
 from dreamda_jax.models.known_configs import SD15, SD21
 from dreamda_jax.models.supported_configs import scheduler_settings
 from tests.models.make_checkpoint import SAMPLE
@@ -136,7 +136,7 @@ def test_interceptors_of_the_caller_apply_inside_denoise(tiny):
 
 @pytest.fixture(scope="module")
 def tiny_bfloat16():
-    return stable_diffusion.load(SAMPLE, dtype="bfloat16")
+    return loading.load(SAMPLE, dtype="bfloat16")
 
 
 def test_bfloat16_parameters_and_dtypes(tiny_bfloat16):
@@ -256,7 +256,7 @@ def test_unsupported_settings_are_refused_by_name(checkpoint, component, field, 
     file = checkpoint / component / name
     file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
     with pytest.raises(UserError, match=rf"{component}/{name}: {field}=") as caught:
-        stable_diffusion.load(checkpoint)
+        loading.load(checkpoint)
     shown = "Attn" if field.endswith("block_types") else str(value)
     assert shown in str(caught.value)
 
@@ -274,13 +274,13 @@ def test_scheduler_defaults_are_those_of_ddim():
 
 def test_unknown_dtype():
     with pytest.raises(UserError, match=r"dtype='float16'.*float32, bfloat16"):
-        stable_diffusion.load(SAMPLE, dtype="float16")
+        loading.load(SAMPLE, dtype="float16")
 
 
 def test_broken_config_file(checkpoint):
     (checkpoint / "vae/config.json").write_text("{")
     with pytest.raises(UserError, match=r"vae/config\.json: cannot be read as JSON"):
-        stable_diffusion.load(checkpoint)
+        loading.load(checkpoint)
 
 
 def test_empty_prompt(tiny, checkpoint):
@@ -290,7 +290,7 @@ def test_empty_prompt(tiny, checkpoint):
         file = checkpoint / "tokenizer" / name
         content = json.loads(file.read_text())
         file.write_text(json.dumps({k: v for k, v in content.items() if k != "pad_token"}))
-    without, _ = stable_diffusion.load(checkpoint)
+    without, _ = loading.load(checkpoint)
     without.tokenizer.pad_token = None
     with pytest.raises(UserError, match=r"no empty prompt, which guidance needs.*pad_token"):
         without.check_empty_prompt()
@@ -312,7 +312,7 @@ def test_tokenizer_with_ids_the_text_encoder_lacks(tiny):
 def test_damaged_tokenizer(checkpoint):
     (checkpoint / "tokenizer/vocab.json").write_text("not json")
     with pytest.raises(UserError, match="the tokenizer cannot be loaded"):
-        stable_diffusion.load(checkpoint)
+        loading.load(checkpoint)
 
 
 def test_only_the_deprecation_notice_is_silenced(caplog):
@@ -328,7 +328,7 @@ def test_only_the_deprecation_notice_is_silenced(caplog):
 
 def test_import_and_load_are_silent_and_need_no_torch():
     code = (
-        "import sys; from dreamda_jax.models import stable_diffusion as s; "
+        "import sys; from dreamda_jax.models import loading, stable_diffusion as s; "
         f"s.load({str(SAMPLE)!r}); "
         "assert not {'torch', 'tensorflow'} & set(sys.modules)"
     )

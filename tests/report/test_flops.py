@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models import stable_diffusion
+from dreamda_jax.models import loading, stable_diffusion
 from dreamda_jax.report.flops import count_flops
 
 
@@ -142,7 +142,7 @@ def test_while_loop_with_products_is_refused():
 
 
 def test_tiny_unet_in_a_loop_equals_xla_s_count():
-    model = stable_diffusion.open_model(stable_diffusion.find_checkpoint("sample"))
+    model = loading.open_model(stable_diffusion.find_checkpoint("sample"))
     params = stable_diffusion.abstract_params(model)
 
     def sampler(params, latents, context):

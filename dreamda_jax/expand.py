@@ -1,0 +1,67 @@
+"""Makes the missing shards of a run: loader, engine and report together."""
+
+import contextlib
+import threading
+
+from dreamda_jax.build import Generation
+from dreamda_jax.data import loader
+from dreamda_jax.pipeline import DreamDAPipeline
+from dreamda_jax.report import production
+from dreamda_jax.synthesis import engine
+from dreamda_jax.types import Params
+
+
+def make_missing(
+    parts: Generation,
+    pipeline: DreamDAPipeline,
+    params: Params,
+    *,
+    todo: list[int],
+    finished: list[int],
+    stop: threading.Event,
+) -> engine.Statistics:
+    """Makes the shards `todo` of `parts.layout`, with a progress bar and a contact sheet.
+
+    Args:
+      parts: the run.
+      pipeline: its model, with the programs compiled so far.
+      params: parameters on the devices.
+      todo: the shards to make.
+      finished: those that are there already, for the progress and the contact sheet.
+      stop: when set, no further batch is started.
+
+    Raises:
+      UserError: the disk is full, or the network's output is not a number.
+    """
+    image, synthesis = parts.image, parts.synthesis
+    report = production.Production(
+        parts.layout,
+        parts.source,
+        finished=finished,
+        todo=todo,
+        num_variants=synthesis.num_variants,
+        resolution=image.resolution,
+        crop=image.crop,
+    )
+    job = engine.Job(
+        pipeline=pipeline,
+        params=params,
+        method=parts.method,
+        layout=parts.layout,
+        label_names=parts.source.label_names,
+        choose_prompt=parts.choose_prompt,
+        root_seed=synthesis.seed,
+        num_variants=synthesis.num_variants,
+        seeds_per_device=synthesis.seeds_per_device,
+        image_format=parts.output.format,
+        image_quality=parts.output.quality,
+    )
+    seeds = loader.load_seeds(
+        parts.source,
+        [index for shard in todo for index in parts.layout.seed_ids(shard)],
+        resolution=image.resolution,
+        crop=image.crop,
+        num_workers=parts.loader.num_workers,
+    )
+    with contextlib.closing(seeds), contextlib.closing(report.progress):
+        return engine.make_shards(job, seeds, stop=stop, on_shard=report)
