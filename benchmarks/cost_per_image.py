@@ -79,14 +79,24 @@ def main() -> None:
         minimum = rows * row.counted + price.vae_flops
         ratios[rule] = price.flops / minimum
         table += [
-            [f"{rule} rule, this program", price.unet_rows, price.flops / 1e12, ratios[rule]],
-            [f"{rule} rule, minimum", rows, minimum / 1e12, 1.0],
+            [
+                f"{rule} rule, this program",
+                price.unet_rows,
+                price.flops / 1e12,
+                f"{ratios[rule]:.4f}",
+            ],
+            [f"{rule} rule, minimum", rows, minimum / 1e12, "1.0000"],
         ]
         if rule == "official":
             release_rows = RELEASE_ROWS_PER_STEP * executed
             release = release_rows * row.counted + price.vae_flops
             table.append(
-                ["official rule, the release", release_rows, release / 1e12, release / minimum]
+                [
+                    "official rule, the release",
+                    release_rows,
+                    release / 1e12,
+                    f"{release / minimum:.4f}",
+                ]
             )
     print_table(
         f"One image: {executed} steps, guidance {flags.guidance_scale}, {n} variants per seed",

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NUM_SEEDS = 2
 RESOLUTION = 512
 _COMPILED = re.compile(r"Finished XLA compilation of .* in ([\d.]+) sec")
-_SPEED = re.compile(r"speed +([\d.]+) images/s")
+_SPEED = re.compile(r"speed +([\d.e-]+) images/s")
 
 
 class Run(NamedTuple):

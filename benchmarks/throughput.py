@@ -1,7 +1,7 @@
 """Images per second on the embedded model, and how long the device waited for the host.
 
     python benchmarks/throughput.py
-    python benchmarks/throughput.py --rounds=3 --config.synthesis.max_seeds=40
+    python benchmarks/throughput.py --num_seeds=200 --num_variants=10 --rounds=1
 
 The real engine with configs/fashion.py: Grain decodes the seeds, the device makes their variants,
 images are encoded as PNG, shards are written to a temporary directory and read back, the contact
@@ -35,7 +35,9 @@ sys.path.append(str(ROOT))  # configurations import their neighbours
 config_flags.DEFINE_config_file(
     "config", str(ROOT / "configs" / "fashion.py"), "What to make; its output.path is not used."
 )
-flags.DEFINE_integer("rounds", 3, "How often the whole set is made.", lower_bound=1)
+flags.DEFINE_integer("num_seeds", 60, "Seed images of a round; 0 is all there are.", lower_bound=0)
+flags.DEFINE_integer("num_variants", 4, "Images made of each.", lower_bound=1)
+flags.DEFINE_integer("rounds", 3, "How often the set is made.", lower_bound=1)
 
 
 class Round(NamedTuple):
@@ -48,6 +50,10 @@ class Round(NamedTuple):
 def main() -> None:
     """Warms up, measures rounds, prints."""
     config = command_line.read_config()
+    config["synthesis"] |= {
+        "max_seeds": flags.FLAGS.num_seeds,
+        "num_variants": flags.FLAGS.num_variants,
+    }
     parts = build.generation(config)
     pipeline = DreamDAPipeline(parts.model)
     params = loading.load_params(parts.model, parts.files, place=mesh.replicate)

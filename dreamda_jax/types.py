@@ -20,5 +20,5 @@ Bottleneck = Float[Array, "r h w d"]  # NHWC, the output of the U-Net's mid bloc
 Context = Float[Array, "*b l d"]  # encoder_hidden_states: the text encoder's last hidden state
 TokenIds = Int[Array, "b l"]
 
-Denoise = Callable[[Latent, Int[Array, ""], Context], Latent]
+Denoise = Callable[[Latent, Int[AnyArray, ""], Context], Latent]
 """`denoise(latents, timestep, context)`: the network's raw output (ε or v), in float32."""

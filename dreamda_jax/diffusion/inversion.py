@@ -1,28 +1,28 @@
 """From an image's latent to the noise that makes it: CycleDiffusion and DDIM inversion.
 
 Both run one `jax.lax.scan` over the schedule and see the network only as `predict(latents,
-timestep, alpha) -> ε`, with the source prompt already inside.
+timestep, level) -> ε`, with the source prompt already inside.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.diffusion import steps
 from dreamda_jax.diffusion.keys import RawKeys, Stream
-from dreamda_jax.diffusion.schedule import Schedule
-from dreamda_jax.types import Latent
+from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule
+from dreamda_jax.types import AnyArray, Latent
 
-PredictEpsilon = Callable[[Latent, Int[Array, ""], Float[Array, ""]], Latent]
+PredictEpsilon = Callable[[Latent, Int[AnyArray, ""], NoiseLevel], Latent]
 
 
 def draw_start(x0: Latent, keys: RawKeys, schedule: Schedule) -> Latent:
     """x_T ~ q(x_T | x_0) at the schedule's first timestep, one key per row."""
     noise = keys_lib.normal(keys, schedule.timesteps[0], Stream.START, x0.shape[1:])
-    return steps.add_noise(x0, noise, schedule.alpha[0])
+    return steps.add_noise(x0, noise, NoiseLevel(*(field[0] for field in schedule.level)))
 
 
 def cycle_diffusion_inversion(
@@ -45,18 +45,18 @@ def cycle_diffusion_inversion(
     """
     last = jnp.arange(len(schedule.timesteps)) == len(schedule.timesteps) - 1
 
-    def step(latents: Latent, now: tuple) -> tuple[Latent, Latent]:
-        t, _, alpha, alpha_previous, sigma, is_last = now
-        mean = steps.posterior_mean(latents, x0, alpha, alpha_previous, sigma)
-        draw = keys_lib.normal(keys, t, Stream.POSTERIOR, x0.shape[1:])
-        following = jnp.where(is_last, x0, mean + sigma * draw)
-        epsilon = predict(latents, t, alpha)
-        predicted = steps.step_mean(
-            steps.predict_x0(latents, epsilon, alpha), epsilon, alpha_previous, sigma
-        )
-        return following, steps.recover_noise(following, predicted, sigma)
+    def step(
+        latents: Latent, now_and_last: tuple[Schedule, Bool[Array, ""]]
+    ) -> tuple[Latent, Latent]:
+        now, is_last = now_and_last
+        mean = steps.posterior_mean(latents, x0, now)
+        draw = keys_lib.normal(keys, now.timesteps, Stream.POSTERIOR, x0.shape[1:])
+        following = jnp.where(is_last, x0, mean + now.sigma * draw)
+        epsilon = predict(latents, now.timesteps, now.level)
+        predicted = steps.step_mean(steps.predict_x0(latents, epsilon, now.level), epsilon, now)
+        return following, steps.recover_noise(following, predicted, now)
 
-    _, noise = jax.lax.scan(step, start, (*schedule, last))
+    _, noise = jax.lax.scan(step, start, (schedule, last))
     return noise
 
 
@@ -72,10 +72,9 @@ def ddim_inversion(predict: PredictEpsilon, x0: Latent, schedule: Schedule) -> L
       float32 [r, 4, h, w] at the schedule's first timestep.
     """
 
-    def step(latents: Latent, now: tuple) -> tuple[Latent, None]:
-        _, previous, alpha, alpha_previous, _ = now
-        epsilon = predict(latents, previous, alpha_previous)
-        return steps.ddim_inversion_step(latents, epsilon, alpha_previous, alpha), None
+    def step(latents: Latent, now: Schedule) -> tuple[Latent, None]:
+        epsilon = predict(latents, now.previous, now.previous_level)
+        return steps.ddim_inversion_step(latents, epsilon, now), None
 
-    start, _ = jax.lax.scan(step, x0, tuple(schedule), reverse=True)
+    start, _ = jax.lax.scan(step, x0, schedule, reverse=True)
     return start

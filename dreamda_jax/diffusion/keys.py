@@ -46,7 +46,7 @@ def variant_keys(keys: RawKeys, variants: Int[AnyArray, "n"]) -> UInt[Array, "r 
 
 
 def normal(
-    keys: RawKeys, timestep: Int[Array, ""] | int, stream: Stream, shape: tuple[int, ...]
+    keys: RawKeys, timestep: Int[AnyArray, ""] | int, stream: Stream, shape: tuple[int, ...]
 ) -> Float[Array, "r ..."]:
     """Standard normal noise, float32 [r, *shape]; row i depends on key i alone."""
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dreamda_jax.types import Context, Denoise, Latent
+from dreamda_jax.types import AnyArray, Context, Denoise, Latent
 
 LATENT_SITES = ("x_T", "x_t", "x_0")
 _MODULE_NAMES = {"encoder": "down_blocks", "decoder": "up_blocks"}  # as diffusers names them
@@ -78,7 +78,7 @@ def _tile_rows(tree: Any, rows: int, batch: int) -> Any:
 def perturbed_call(
     denoise: Denoise,
     latents: Latent,
-    timestep: Int[Array, ""],
+    timestep: Int[AnyArray, ""],
     context: Context,
     *,
     blocks: tuple[type[nn.Module], ...],

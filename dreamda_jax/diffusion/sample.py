@@ -7,8 +7,8 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from dreamda_jax.diffusion import steps
-from dreamda_jax.diffusion.schedule import Schedule
-from dreamda_jax.types import Latent
+from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule
+from dreamda_jax.types import AnyArray, Latent
 
 
 class Noises(NamedTuple):
@@ -40,13 +40,13 @@ class Reversed(NamedTuple):
 
 
 def perturbed_reverse(
-    predict: Callable[[Latent, Int[Array, ""], Float[Array, ""]], Noises],
+    predict: Callable[[Latent, Int[AnyArray, ""], NoiseLevel], Noises],
     start: Latent,
     schedule: Schedule,
     *,
     noise: Any,
-    step_noise: Callable[[Any, Int[Array, ""]], Latent],
-    perturb_latents: Callable[[Latent, Int[Array, ""]], Latent] = lambda latents, _: latents,
+    step_noise: Callable[[Any, Int[AnyArray, ""]], Latent],
+    perturb_latents: Callable[[Latent, Int[AnyArray, ""]], Latent] = lambda latents, _: latents,
     keep_trajectory: bool = False,
 ) -> Reversed:
     """Runs the schedule from x_T down: x_{t⁻} = √ᾱ_{t⁻} x̂_0(ε̃) + √(1−ᾱ_{t⁻}−σ²) ε_dir + σ z.
@@ -55,7 +55,7 @@ def perturbed_reverse(
     so the perturbation enters x̂_0 only. `predict` says which: it returns a clean ε, or None.
 
     Args:
-      predict: `predict(latents, timestep, alpha)`.
+      predict: `predict(latents, timestep, level)`.
       start: x_T, float32 [r, 4, h, w].
       schedule: the executed steps.
       noise: a pytree with leading axis s, sliced step by step; None if the steps need nothing.
@@ -64,15 +64,16 @@ def perturbed_reverse(
       keep_trajectory: whether to return every x_{t⁻}.
     """
 
-    def step(latents: Latent, now: tuple) -> tuple[Latent, tuple]:
-        (t, _, alpha, alpha_previous, sigma), recorded = now
+    def step(latents: Latent, now_and_recorded: tuple[Schedule, Any]) -> tuple[Latent, tuple]:
+        now, recorded = now_and_recorded
+        t = now.timesteps
         latents = perturb_latents(latents, t)
-        noises = predict(latents, t, alpha)
+        noises = predict(latents, t, now.level)
         direction = noises.noisy if noises.clean is None else noises.clean
-        x0 = steps.predict_x0(latents, noises.noisy, alpha)
-        mean = steps.step_mean(x0, direction, alpha_previous, sigma)
-        latents = mean + sigma * step_noise(recorded, t)
+        x0 = steps.predict_x0(latents, noises.noisy, now.level)
+        mean = steps.step_mean(x0, direction, now)
+        latents = mean + now.sigma * step_noise(recorded, t)
         return latents, (noises.mean_square, latents if keep_trajectory else None)
 
-    latents, (mean_squares, trajectory) = jax.lax.scan(step, start, (tuple(schedule), noise))
+    latents, (mean_squares, trajectory) = jax.lax.scan(step, start, (schedule, noise))
     return Reversed(latents, mean_squares, trajectory)

@@ -1,34 +1,67 @@
-"""The noise schedule and the timesteps a run executes: plain numpy, computed once, before any JAX.
+"""The noise schedule and the timesteps a run executes: plain numpy, computed once, before JAX.
 
 Notation (docs/design.md §4): ᾱ_t is the cumulative product of 1-β, t runs down, t⁻ is the next
 smaller timestep of the sub-sequence. Everything is computed in float64 and handed out as float32,
 which scheduler arithmetic stays in even where the network is bfloat16.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 TimestepSpacing = Literal["leading", "trailing", "linspace"]
+Coefficient = Any  # numpy [s] in a schedule, a scalar of JAX inside a scan over it
+
+
+class NoiseLevel(NamedTuple):
+    """ᾱ at one or more timesteps and the coefficients made of it, float32.
+
+    Roots and reciprocals are taken here, in float64: compilers replace `x / sqrt(a)` by
+    `x * rsqrt(a)` in one program and not in another, and one device would round otherwise than
+    eight. What is left for the devices is products and sums.
+    """
+
+    alpha: Coefficient
+    sqrt_alpha: Coefficient
+    sqrt_one_minus_alpha: Coefficient
+    inv_sqrt_alpha: Coefficient
+    inv_sqrt_one_minus_alpha: Coefficient
 
 
 class Schedule(NamedTuple):
-    """The executed steps, from noise to image. Every field has shape [s].
+    """The executed steps, from noise to image. Every array has shape [s].
+
+    A scan over a schedule hands each step the same tuple with scalars.
 
     Attributes:
       timesteps: int32, the t of each step; decreasing.
       previous: int32, t⁻ of each step; 0 after the last one, where x_0 is reached.
-      alpha: float32, ᾱ_t.
-      alpha_previous: float32, ᾱ_{t⁻}.
+      level: ᾱ_t.
+      previous_level: ᾱ_{t⁻}.
       sigma: float32, σ_t = η √((1-ᾱ_{t⁻})/(1-ᾱ_t)) √(1-ᾱ_t/ᾱ_{t⁻}) (DDIM, Eq. 16).
+      inv_sigma: float32, 1 / σ_t; 0 where σ_t is.
+      direction: float32, √(1-ᾱ_{t⁻}-σ_t²), the coefficient of ε in a step.
     """
 
-    timesteps: np.ndarray
-    previous: np.ndarray
-    alpha: np.ndarray
-    alpha_previous: np.ndarray
-    sigma: np.ndarray
+    timesteps: Coefficient
+    previous: Coefficient
+    level: NoiseLevel
+    previous_level: NoiseLevel
+    sigma: Coefficient
+    inv_sigma: Coefficient
+    direction: Coefficient
+
+
+def noise_level(alpha: np.ndarray) -> NoiseLevel:
+    """The coefficients of ᾱ, given in float64; where 1-ᾱ is 0 its reciprocal is 0, not infinite."""
+    noise = np.sqrt(1 - alpha)
+    fields = (alpha, np.sqrt(alpha), noise, 1 / np.sqrt(alpha), _reciprocal(noise))
+    return NoiseLevel(*(np.asarray(field, np.float32) for field in fields))
+
+
+def _reciprocal(x: np.ndarray) -> np.ndarray:
+    return np.divide(1.0, x, out=np.zeros_like(x), where=x > 0)
 
 
 def alphas_cumprod(
@@ -135,10 +168,15 @@ def make_schedule(
     alpha = bar[timesteps]
     alpha_previous = np.where(previous >= 0, bar[np.maximum(previous, 0)], final)
     variance = (1 - alpha_previous) / (1 - alpha) * (1 - alpha / alpha_previous)
+    sigma = eta * np.sqrt(variance)
+    # Rounding can take the radicand to -1e-17 where η = 1 and t⁻ is the first timestep.
+    direction = np.sqrt(np.maximum(1 - alpha_previous - sigma**2, 0))
     return Schedule(
         timesteps=timesteps.astype(np.int32),
         previous=np.maximum(previous, 0).astype(np.int32),
-        alpha=alpha.astype(np.float32),
-        alpha_previous=alpha_previous.astype(np.float32),
-        sigma=(eta * np.sqrt(variance)).astype(np.float32),
+        level=noise_level(alpha),
+        previous_level=noise_level(alpha_previous),
+        sigma=sigma.astype(np.float32),
+        inv_sigma=_reciprocal(sigma).astype(np.float32),
+        direction=direction.astype(np.float32),
     )

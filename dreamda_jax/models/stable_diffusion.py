@@ -26,7 +26,7 @@ from dreamda_jax.models.supported_configs import (
     scheduler_settings,
 )
 from dreamda_jax.models.tokenizer import check_empty_prompt, encode_prompts
-from dreamda_jax.types import Bottleneck, Context, Image, Latent, Params, TokenIds
+from dreamda_jax.types import AnyArray, Bottleneck, Context, Image, Latent, Params, TokenIds
 
 with quiet_flax_imports():
     from diffusers.models.attention_flax import FlaxGEGLU, FlaxTransformer2DModel
@@ -154,7 +154,7 @@ class StableDiffusion:
         self,
         params: Params,
         latents: Latent,
-        timestep: jax.Array | int,
+        timestep: AnyArray | int,
         context: Context,
         *,
         mid_block_additional_residual: Bottleneck | None = None,

@@ -40,7 +40,7 @@ class Progress:
             rate = (self._done - self._first) / max(now - self._start, 1e-9)
             left = tqdm.tqdm.format_interval((self._total - self._done) / max(rate, 1e-9))
             print(
-                f"{self._done}/{self._total} images, {rate:.2f} images/s, {left} left",
+                f"{self._done}/{self._total} images, {readable_rate(rate)}, {left} left",
                 file=self._stream,
                 flush=True,
             )
@@ -56,3 +56,9 @@ class Progress:
         """Leaves the bar as it stands."""
         if self._bar is not None:
             self._bar.close()
+
+
+def readable_rate(images_per_second: float) -> str:
+    """Such as "12.34 images/s"; three digits of what is slow, as large images on a CPU are."""
+    digits = ".2f" if images_per_second >= 0.1 else ".3g"
+    return f"{images_per_second:{digits}} images/s"

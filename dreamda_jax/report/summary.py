@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dreamda_jax.data.dataset import Summary
 from dreamda_jax.report.cost import Cost
+from dreamda_jax.report.progress import readable_rate
 from dreamda_jax.synthesis.engine import Statistics
 
 
@@ -43,7 +44,7 @@ def made(statistics: Statistics, *, noise_scale: float) -> str:
     if statistics.seconds:
         rate = statistics.images_in_seconds / statistics.seconds
         lines.append(
-            f"speed     {rate:.2f} images/s after compilation; the devices waited for the host "
+            f"speed     {readable_rate(rate)} after compilation; the devices waited for the host "
             f"{statistics.device_wait_share:.1%} of the time"
         )
     if statistics.batches:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from dreamda_jax.diffusion import inversion, keys, perturb, sample, steps
 from dreamda_jax.diffusion.keys import Stream
-from dreamda_jax.diffusion.schedule import Schedule, make_schedule
+from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule, make_schedule
 from dreamda_jax.models.stable_diffusion import UNET_BLOCKS, StableDiffusion
 from dreamda_jax.synthesis.method import Inputs, Outputs
-from dreamda_jax.types import Params
+from dreamda_jax.types import AnyArray, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +167,11 @@ class _Run:
     schedule: Schedule
     inputs: Inputs
 
-    def _denoise(self, latents: jax.Array, timestep: jax.Array, context: jax.Array) -> jax.Array:
+    def _denoise(self, latents: jax.Array, timestep: AnyArray, context: jax.Array) -> jax.Array:
         return self.model.denoise(self.params, latents, timestep, context)
 
-    def _epsilon(self, output: jax.Array, latents: jax.Array, alpha: jax.Array) -> jax.Array:
-        return steps.to_epsilon(output, latents, alpha, self.model.scheduler.prediction_type)
+    def _epsilon(self, output: jax.Array, latents: jax.Array, level: NoiseLevel) -> jax.Array:
+        return steps.to_epsilon(output, latents, level, self.model.scheduler.prediction_type)
 
     def _contexts(self, target: jax.Array, scale: float) -> jax.Array:
         """[empty; target] rows for guidance; the target rows alone where the scale is 1."""
@@ -180,7 +180,7 @@ class _Run:
         empty = jnp.broadcast_to(self.inputs.empty_context, target.shape)
         return jnp.concatenate([empty, target])
 
-    def _predict_source(self, latents: jax.Array, t: jax.Array, alpha: jax.Array) -> jax.Array:
+    def _predict_source(self, latents: jax.Array, t: AnyArray, level: NoiseLevel) -> jax.Array:
         """ε under the source prompt: one row per image unless a real prompt is guided."""
         options = self.options
         # With an empty source prompt both guidance rows are the same row: run it once.
@@ -194,7 +194,7 @@ class _Run:
         if scale != 1:
             empty, conditional = jnp.split(output, 2)
             output = steps.guide(empty, conditional, scale)
-        return self._epsilon(output, latents, alpha)
+        return self._epsilon(output, latents, level)
 
     def invert(self, x0: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """x_T of each seed and, where its variants share it, the recorded noise [s, b, 4, h, w]."""
@@ -222,7 +222,7 @@ class _Run:
         repeat = lambda x: jnp.repeat(x, m, axis=0)  # noqa: E731
         start = repeat(start)
 
-        def fresh(_: Any, t: jax.Array) -> jax.Array:
+        def fresh(_: Any, t: AnyArray) -> jax.Array:
             return keys.normal(row_keys, t, Stream.STEP, start.shape[1:])
 
         step_noise: Callable = fresh
@@ -234,14 +234,14 @@ class _Run:
                     self._predict_source, repeat(x0), start, row_keys, self.schedule
                 )
 
-        def perturb_latents(latents: jax.Array, t: jax.Array) -> jax.Array:
+        def perturb_latents(latents: jax.Array, t: AnyArray) -> jax.Array:
             noise = keys.normal(row_keys, t, Stream.PERTURBATION, latents.shape[1:])
             return latents + options.noise_scale * noise
 
         if options.site == "x_T":
             start = perturb_latents(start, self.schedule.timesteps[0])
         return sample.perturbed_reverse(
-            lambda latents, t, alpha: self._predict(latents, t, alpha, row_keys, contexts),
+            lambda latents, t, level: self._predict(latents, t, level, row_keys, contexts),
             start,
             self.schedule,
             noise=recorded,
@@ -253,8 +253,8 @@ class _Run:
     def _predict(
         self,
         latents: jax.Array,
-        t: jax.Array,
-        alpha: jax.Array,
+        t: AnyArray,
+        level: NoiseLevel,
         row_keys: jax.Array,
         contexts: jax.Array,
     ) -> sample.Noises:
@@ -275,7 +275,7 @@ class _Run:
             if scale != 1:
                 empty, conditional = jnp.split(output, 2)
                 output = steps.guide(empty, conditional, scale)
-            return self._epsilon(output, latents, alpha)
+            return self._epsilon(output, latents, level)
 
         if options.site in perturb.LATENT_SITES:
             output = self._denoise(all_latents, t, all_contexts)

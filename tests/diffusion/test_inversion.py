@@ -33,7 +33,7 @@ def chain():
 def reverse(predict, start, schedule, noise, **options):
     """The reverse without perturbation: noise_scale 0, the prompt that `predict` holds."""
     return sample.perturbed_reverse(
-        lambda latents, t, alpha: sample.Noises(predict(latents, t, alpha), None, jnp.float32(0)),
+        lambda latents, t, level: sample.Noises(predict(latents, t, level), None, jnp.float32(0)),
         start,
         schedule,
         noise=noise,
@@ -54,7 +54,7 @@ def test_cycle_diffusion_round_trip_on_the_tiny_model(network, chain, monkeypatc
     schedule = make_schedule(num_inference_steps=20, strength=0.8, eta=1.0)
     with jax.disable_jit():
         start, noise, back = round_trip(
-            lambda latents, t, alpha: network(latents, t, context),
+            lambda latents, t, level: network(latents, t, context),
             x0,
             schedule,
             keys_lib.seed_keys(ROOT, np.arange(2)),
@@ -70,9 +70,9 @@ def test_cycle_diffusion_round_trip_on_the_tiny_model(network, chain, monkeypatc
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 def test_cycle_diffusion_round_trip_of_any_network(prediction_type, eta):
-    def predict(latents, t, alpha):
+    def predict(latents, t, level):
         output = jnp.sin(2 * latents) + 0.3 * jnp.cos(t / 100) * jnp.roll(latents, 1, axis=-1)
-        return steps.to_epsilon(output, latents, alpha, prediction_type)
+        return steps.to_epsilon(output, latents, level, prediction_type)
 
     x0 = np.random.default_rng(0).standard_normal((2, 4, 3, 3), np.float32)
     schedule = make_schedule(num_inference_steps=10, strength=1.0, eta=eta)
@@ -93,7 +93,7 @@ def test_cycle_diffusion_visits_the_forward_process():
     x0 = np.broadcast_to(np.linspace(-2, 2, 4, dtype=np.float32)[:, None, None], (64, 4, 8, 8))
     schedule = make_schedule(num_inference_steps=5, strength=0.8, eta=1.0)
 
-    def predict(latents, t, alpha):
+    def predict(latents, t, level):
         return 0.5 * latents
 
     def states(x0, keys):
@@ -105,14 +105,14 @@ def test_cycle_diffusion_visits_the_forward_process():
     keys = keys_lib.seed_keys(ROOT, np.arange(64))
     visited = np.asarray(jax.jit(states, compiler_options=FAST)(x0, keys), np.float64)
     n = x0.size
-    for alpha, latents in zip(schedule.alpha, visited, strict=False):
+    for alpha, latents in zip(schedule.level.alpha, visited, strict=False):
         alpha = np.float64(alpha)
         noise = (latents - np.sqrt(alpha) * x0) / np.sqrt(1 - alpha)
         assert abs(noise.mean()) < 5 / np.sqrt(n)
         assert abs(noise.var() - 1) < 5 * np.sqrt(2 / n)
     np.testing.assert_allclose(visited[-1], x0, atol=1e-5)  # rounding of the round trip
     # Consecutive states are those of one path: at t < t' the noises correlate, as q says they do.
-    a, b = schedule.alpha[:2].astype(np.float64)
+    a, b = schedule.level.alpha[:2].astype(np.float64)
     first, second = (
         (x - np.sqrt(alpha) * x0) / np.sqrt(1 - alpha)
         for x, alpha in zip(visited, (a, b), strict=False)
@@ -152,12 +152,15 @@ def test_ddim_inversion_is_of_first_order():
     for n in (25, 50, 100, 200):
         schedule = make_schedule(num_inference_steps=n, strength=0.8, eta=0.0)
 
-        def predict(latents, t, alpha):
-            return gaussian_epsilon(latents, alpha)
+        def predict(latents, t, level):
+            return gaussian_epsilon(latents, level.alpha)
 
         start = inversion.ddim_inversion(predict, x0, schedule)
         back = reverse(predict, start, schedule, None).latents
-        alphas = schedule.alpha_previous[-1].astype(float), schedule.alpha[0].astype(float)
+        alphas = (
+            schedule.previous_level.alpha[-1].astype(float),
+            schedule.level.alpha[0].astype(float),
+        )
         ode_errors.append(np.abs(start - exact_flow(x0, *alphas)).max())
         trip_errors.append(np.abs(back - x0).max())
     for name, errors in (("ODE", ode_errors), ("round trip", trip_errors)):
@@ -174,7 +177,7 @@ def test_ddim_inversion_on_the_tiny_model_comes_back_closer_with_more_steps(netw
     for n in (8, 16, 32):
         schedule = make_schedule(num_inference_steps=n, strength=0.8, eta=0.0)
 
-        def predict(latents, t, alpha):
+        def predict(latents, t, level):
             return network(latents, t, context)
 
         with jax.disable_jit():
@@ -195,7 +198,7 @@ def test_ddim_inversion_follows_diffusers_on_the_tiny_model(network, chain):
     assert sorted(above.values()) == chain["chain_inverse_timesteps"].tolist()
     asked = []
 
-    def predict(latents, previous, alpha):
+    def predict(latents, previous, level):
         asked.append(int(previous))
         return network(latents, above[int(previous)], context)
 
@@ -215,7 +218,7 @@ def test_reverse_follows_diffusers_on_the_tiny_model(network, chain, eta):
     np.testing.assert_array_equal(schedule.timesteps, chain["chain_timesteps"])
     with jax.disable_jit():
         result = reverse(
-            lambda latents, t, alpha: network(latents, t, context),
+            lambda latents, t, level: network(latents, t, context),
             chain["chain_noises"][0],
             schedule,
             chain["chain_noises"],

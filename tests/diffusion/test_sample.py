@@ -43,7 +43,7 @@ def numpy_reverse(update):
 
 
 def run(update, **options):
-    def predict(latents, t, alpha):
+    def predict(latents, t, level):
         clean = clean_epsilon(latents, t, jnp) if update == "asymmetric" else None
         return sample.Noises(noisy_epsilon(latents, t, jnp), clean, jnp.mean(latents**2))
 
@@ -82,7 +82,7 @@ def test_latents_are_perturbed_before_each_step_with_that_step_s_noise():
         table[t] = noise
     seen = []
 
-    def predict(latents, t, alpha):
+    def predict(latents, t, level):
         jax.debug.callback(lambda x, t: seen.append((int(t), np.asarray(x))), latents, t)
         return sample.Noises(jnp.zeros_like(latents), None, jnp.float32(0))
 
@@ -107,7 +107,7 @@ def test_step_noise_is_not_used_where_sigma_is_zero():
     deterministic = make_schedule(num_inference_steps=10, strength=0.6, eta=0.0)
     results = [
         sample.perturbed_reverse(
-            lambda latents, t, alpha: sample.Noises(0.5 * latents, None, jnp.float32(0)),
+            lambda latents, t, level: sample.Noises(0.5 * latents, None, jnp.float32(0)),
             jnp.float32(START),
             deterministic,
             noise=jnp.float32(noise),

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -57,8 +58,9 @@ def test_strength_keeps_the_steps_that_img2img_keeps(timesteps):
 
 def test_fields_are_float32_and_int32_whatever_the_network_is():
     schedule = make_schedule(num_inference_steps=25, strength=0.8, eta=1.0)
-    assert [field.dtype for field in schedule] == [np.int32] * 2 + [np.float32] * 3
-    assert {field.shape for field in schedule} == {(20,)}
+    leaves = jax.tree.leaves(schedule)
+    assert [field.dtype for field in leaves] == [np.int32] * 2 + [np.float32] * 13
+    assert {field.shape for field in leaves} == {(20,)}
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -70,8 +72,8 @@ def test_sigma_equals_the_variance_formula_of_diffusers(timesteps, eta, to_one, 
     schedule = make_schedule(num_inference_steps=n, strength=1.0, eta=eta, set_alpha_to_one=to_one)
     for t, alpha, alpha_previous, sigma in zip(
         schedule.timesteps,
-        schedule.alpha,
-        schedule.alpha_previous,
+        schedule.level.alpha,
+        schedule.previous_level.alpha,
         schedule.sigma,
         strict=True,
     ):
@@ -92,9 +94,9 @@ def test_sigma_is_what_diffusers_really_added(eta):
     for t in (961, 481, 1):
         (i,) = np.flatnonzero(schedule.timesteps == t)
         name = f"epsilon_one0_n25_t{t}_eta{eta:g}"
-        alpha = np.float64(schedule.alpha[i])
+        alpha = np.float64(schedule.level.alpha[i])
         x0 = (steps["sample"] - np.sqrt(1 - alpha) * steps["model_output"]) / np.sqrt(alpha)
-        rest = steps[f"step_{name}"] - np.sqrt(np.float64(schedule.alpha_previous[i])) * x0
+        rest = steps[f"step_{name}"] - np.sqrt(np.float64(schedule.previous_level.alpha[i])) * x0
         known = np.stack([steps["model_output"].ravel(), steps["noise"].ravel()], axis=1)
         (_, sigma), residual, *_ = np.linalg.lstsq(known, rest.ravel(), rcond=None)
         assert abs(sigma - schedule.sigma[i]) < 2e-6  # float32 steps, averaged over 512 numbers
@@ -116,8 +118,8 @@ def test_last_step_ends_at_alpha_zero_or_at_one():
     to_one = make_schedule(num_inference_steps=25, strength=0.8, eta=1.0, set_alpha_to_one=True)
     assert to_alpha.timesteps[-1] == 1
     assert to_alpha.previous[-1] == 0
-    assert to_alpha.alpha_previous[-1] == np.float32(1 - 0.00085)
-    assert to_one.alpha_previous[-1] == 1
+    assert to_alpha.previous_level.alpha[-1] == np.float32(1 - 0.00085)
+    assert to_one.previous_level.alpha[-1] == 1
     assert to_one.sigma[-1] == 0  # which CycleDiffusion cannot divide by
 
 
@@ -145,3 +147,21 @@ def test_refused(options, message):
 def test_a_thousand_steps_without_offset():
     schedule = make_schedule(num_inference_steps=1000, strength=1.0, eta=1.0, steps_offset=0)
     np.testing.assert_array_equal(schedule.timesteps, np.arange(1000)[::-1])
+
+
+def test_coefficients_are_taken_in_float64_and_stay_finite_at_the_ends():
+    schedule = make_schedule(num_inference_steps=25, strength=1.0, eta=1.0, set_alpha_to_one=True)
+    bar = alphas_cumprod(1000, 0.00085, 0.012, "scaled_linear")[schedule.timesteps]
+    level = schedule.level
+    for field, exact in [
+        (level.sqrt_alpha, np.sqrt(bar)),
+        (level.sqrt_one_minus_alpha, np.sqrt(1 - bar)),
+        (level.inv_sqrt_alpha, 1 / np.sqrt(bar)),
+        (level.inv_sqrt_one_minus_alpha, 1 / np.sqrt(1 - bar)),
+    ]:
+        np.testing.assert_array_equal(field, exact.astype(np.float32))
+    # ᾱ = 1 and σ = 0 after the last step: the reciprocals that nothing uses are 0, not infinite.
+    assert schedule.previous_level.inv_sqrt_one_minus_alpha[-1] == 0
+    assert schedule.inv_sigma[-1] == 0
+    leaves = [*schedule.level, *schedule.previous_level, schedule.direction, schedule.inv_sigma]
+    assert all(np.isfinite(leaf).all() and leaf.dtype == np.float32 for leaf in leaves)

@@ -142,7 +142,7 @@ def test_while_loop_with_products_is_refused():
 
 
 def test_tiny_unet_in_a_loop_equals_xla_s_count():
-    model = loading.open_model(stable_diffusion.find_checkpoint("sample"))
+    model = loading.open_model(checkpoint_files.find_checkpoint("sample"))
     params = stable_diffusion.abstract_params(model)
 
     def sampler(params, latents, context):

@@ -68,7 +68,16 @@ def by_hand(model, method, inputs, seed, variant):
     own = jax.random.fold_in(seed_key, 0)
     variant_key = jax.random.fold_in(seed_key, inputs.variants[variant] + 1)
     target, source = inputs.contexts[seed, variant], inputs.source_context
-    steps = list(zip(*schedule, strict=True))
+    steps = list(
+        zip(
+            schedule.timesteps,
+            schedule.previous,
+            schedule.level.alpha,
+            schedule.previous_level.alpha,
+            schedule.sigma,
+            strict=True,
+        )
+    )
 
     def draw(key, t, stream, shape=(4, 8, 8)):
         return draw_normal(jax.random.fold_in(jax.random.fold_in(key, t), stream), shape)
