@@ -201,7 +201,7 @@ def _memory(flags: argparse.Namespace) -> dict[str, float]:
         figures[f"compile_seconds_{dtype}"] = seconds
     at_once = flags.variants_per_pass or flags.num_variants
     print_table(
-        f"Memory of the {flags.update_rule} rule, GB: one seed, {at_once} variants at once",
+        f"Memory of the {flags.update_rule} rule, GB: one seed, variants at once: {at_once}",
         ["dtype", "arguments", "outputs", "temporary", "total", "compiled in s"],
         rows,
     )
