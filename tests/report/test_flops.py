@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models import loading, stable_diffusion
+from dreamda_jax.models import checkpoint_files, loading, stable_diffusion
 from dreamda_jax.report.flops import count_flops
 
 
