@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
             "max_seeds": 0,  # 0 is the whole set
             "seed": 0,  # of every random draw
             "seeds_per_device": 1,  # seed images per call of the program on one device
-            "seeds_per_shard": 64,
+            "seeds_per_shard": 8,  # what a run that is killed may lose
         }
     )
     config.output = ConfigDict({"path": "runs/dreamda", "format": "png", "quality": 95})

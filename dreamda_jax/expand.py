@@ -64,4 +64,4 @@ def make_missing(
         num_workers=parts.loader.num_workers,
     )
     with contextlib.closing(seeds), contextlib.closing(report.progress):
-        return engine.make_shards(job, seeds, stop=stop, on_shard=report)
+        return engine.make_shards(job, seeds, stop=stop, report=report)

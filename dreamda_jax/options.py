@@ -52,7 +52,7 @@ class Synthesis:
     max_seeds: int = 0
     seed: int = 0
     seeds_per_device: int = 1
-    seeds_per_shard: int = 64
+    seeds_per_shard: int = 8
 
     def __post_init__(self) -> None:
         for name in ("num_variants", "seeds_per_device", "seeds_per_shard"):

@@ -7,7 +7,7 @@
 `python -m dreamda_jax.generate` uses this class too; docs/api.md has a runnable example.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from dreamda_jax import mesh
 from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.models import loading, stable_diffusion
 from dreamda_jax.synthesis.dreamda import DreamDA
+from dreamda_jax.synthesis.embeddings import Embeddings
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.types import Params
 
@@ -109,8 +110,7 @@ class DreamDAPipeline:
         ids = np.arange(count) if seed_ids is None else np.asarray(seed_ids)
         method = DreamDA(**options)
         method.check(self.model, num_variants=len(numbers))
-        embeddings: dict[str, np.ndarray] = {}
-        self.embed(params, ["", method.source_prompt, *prompts], embeddings)
+        embeddings = self.embeddings(params).get(["", method.source_prompt, *prompts])
         root = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
         outputs = self.dispatch(
             params,
@@ -126,16 +126,17 @@ class DreamDAPipeline:
         )
         return self.collect(outputs, count)
 
-    def embed(self, params: Params, prompts: Sequence[str], cache: dict[str, np.ndarray]) -> None:
-        """Adds the text embedding of every prompt that `cache` lacks: [l, d] on the host."""
-        missing = list(dict.fromkeys(prompt for prompt in prompts if prompt not in cache))
+    def embeddings(self, params: Params) -> Embeddings:
+        """A cache of text embeddings under these parameters."""
         size = _PROMPTS_PER_DEVICE * mesh.local_device_count()
-        for start in range(0, len(missing), size):
-            chunk = missing[start : start + size]
-            tokens = self.model.tokenize(chunk + [""] * (size - len(chunk)))
+
+        def encode(prompts: list[str]) -> Callable[[], np.ndarray]:
+            # Padded to the one compiled size.
+            tokens = self.model.tokenize(prompts + [""] * (size - len(prompts)))
             encoded = self._encode_text(params, mesh.split_rows(tokens))
-            # Only the rows asked for: the others pad the batch to the one compiled size.
-            cache.update(zip(chunk, mesh.join_rows(encoded), strict=False))
+            return lambda: mesh.join_rows(encoded)
+
+        return Embeddings(encode, prompts_per_call=size)
 
     def dispatch(
         self,

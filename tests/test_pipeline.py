@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.pipeline import DreamDAPipeline
+from dreamda_jax.synthesis.embeddings import Embeddings
 
 OPTIONS = {"num_inference_steps": 5, "guidance_scale": 1.0}
 
@@ -64,12 +65,33 @@ def test_bad_arguments(loaded, images):
 
 def test_prompts_are_encoded_once(loaded, monkeypatch):
     pipeline, params = loaded
-    cache: dict[str, np.ndarray] = {}
+    embeddings = pipeline.embeddings(params)
     prompts = [f"prompt {i % 20}" for i in range(40)]
-    pipeline.embed(params, prompts, cache)
-    assert len(cache) == 20
-    assert cache["prompt 0"].shape == (16, 48)
-    first = dict(cache)
+    embeddings.request(prompts[:5])
+    first = embeddings.get(prompts)
+    assert len(first) == 20
+    assert first["prompt 0"].shape == (16, 48)
+    tokens = pipeline.model.tokenize(["prompt 7"])
+    one_copy = jax.tree.map(lambda x: x[0], params["text_encoder"])
+    alone = pipeline.model.encode_text({"text_encoder": one_copy}, tokens)[0]
+    np.testing.assert_allclose(first["prompt 7"], alone, atol=1e-5)  # another batch size
     monkeypatch.setattr(pipeline, "_encode_text", None)  # a call would fail
-    pipeline.embed(params, prompts, cache)
-    assert all(cache[prompt] is first[prompt] for prompt in cache)
+    again = embeddings.get(prompts)
+    assert all(again[prompt] is first[prompt] for prompt in prompts)
+
+
+def test_old_embeddings_make_room_and_are_encoded_again_when_needed():
+    encoded: list[str] = []
+
+    def encode(prompts):
+        encoded.extend(prompts)
+        return lambda: np.array([[[float(p)]] for p in prompts + ["0"] * (2 - len(prompts))])
+
+    embeddings = Embeddings(encode, prompts_per_call=2, capacity=3)
+    embeddings.get(["1", "2", "3"])
+    embeddings.get(["1", "4"])  # 2 is the one not used for longest
+    assert embeddings.get(["1", "3", "4"])["3"] == 3.0
+    assert encoded == ["1", "2", "3", "4"]
+    assert embeddings.get(["2"])["2"] == 2.0
+    assert encoded == ["1", "2", "3", "4", "2"]
+    assert len(embeddings.get([str(i) for i in range(5)])) == 5  # more than it may keep

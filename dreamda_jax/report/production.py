@@ -11,7 +11,7 @@ from dreamda_jax.report.progress import Progress
 
 
 class Production:
-    """Call it with each finished shard; it is an `engine.OnShard`.
+    """Hears of finished batches and shards; an `engine.Report`.
 
     Args:
       layout: the shards of this data set.
@@ -35,21 +35,24 @@ class Production:
         crop: Crop,
     ) -> None:
         self._layout, self._num_variants = layout, num_variants
-        self.sheet_path = layout.directory / "contact_sheet.png"
+        self._sheet_path = layout.directory / "contact_sheet.png"
         self._sheet = ContactSheet(source.label_names)
         self._fill_sheet(finished, source, resolution, crop)
         done = sum(self._images(shard) for shard in finished)
         self.progress = Progress(done + sum(self._images(shard) for shard in todo), done)
 
-    def __call__(self, shard: int, made: list[records.Record], seeds: dict[int, Seed]) -> None:
-        """Counts the shard and shows its seeds where a class has none from an earlier one."""
+    def images(self, count: int) -> None:
+        """Counts finished images."""
+        self.progress.add(count)
+
+    def shard(self, made: list[records.Record], seeds: dict[int, Seed]) -> None:
+        """Shows the shard's seeds where a class has none from an earlier one."""
         by_seed = _by_seed(made)
         for index, variants in by_seed.items():
             seed = seeds[index]
             if seed.pixels is not None and self._sheet.wants(seed.label, index):
                 self._sheet.add(seed.label, index, seed.pixels, [r.image for r in variants])
-        self._sheet.save(self.sheet_path)
-        self.progress.add(self._images(shard))
+        self._sheet.save(self._sheet_path)
 
     def _images(self, shard: int) -> int:
         return len(self._layout.seed_ids(shard)) * self._num_variants

@@ -45,13 +45,6 @@ class Progress:
                 flush=True,
             )
 
-    def write(self, message: str) -> None:
-        """Prints a line without tearing the bar."""
-        if self._bar is not None:
-            self._bar.write(message, file=self._stream)
-        else:
-            print(message, file=self._stream, flush=True)
-
     def close(self) -> None:
         """Leaves the bar as it stands."""
         if self._bar is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from dreamda_jax.data.dataset import Summary
 from dreamda_jax.report.cost import Cost
 from dreamda_jax.report.progress import readable_rate
-from dreamda_jax.synthesis.engine import Statistics
+from dreamda_jax.synthesis.statistics import Statistics
 
 
 def start(

@@ -10,8 +10,9 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -24,6 +25,7 @@ from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.errors import UserError
 from dreamda_jax.pipeline import DreamDAPipeline
 from dreamda_jax.synthesis.method import Method, Outputs
+from dreamda_jax.synthesis.statistics import Statistics
 from dreamda_jax.types import Params
 
 _BATCHES_AHEAD = 2
@@ -61,41 +63,14 @@ class Job:
     image_quality: int
 
 
-@dataclasses.dataclass
-class Statistics:
-    """What a run did.
+class Report(Protocol):
+    """What hears of a run's progress; called from the writing thread."""
 
-    Attributes:
-      images: how many it made.
-      batches: in how many calls of the program.
-      seconds: from the first batch's end to the last one's, so without compilation.
-      device_wait_seconds: of these, how long the devices had nothing to do.
-      images_in_seconds: images made in `seconds`.
-      mean_square: sum over batches of the squared RMS at the perturbed site.
-      enlarged: seed images that were smaller than the target size.
-    """
+    def images(self, count: int) -> None:
+        """So many more are done, those of broken seeds included."""
 
-    images: int = 0
-    batches: int = 0
-    seconds: float = 0.0
-    device_wait_seconds: float = 0.0
-    images_in_seconds: int = 0
-    mean_square: float = 0.0
-    enlarged: int = 0
-
-    @property
-    def site_rms(self) -> float:
-        """RMS of the features that the noise was added to, over the whole run."""
-        return float(np.sqrt(self.mean_square / max(self.batches, 1)))
-
-    @property
-    def device_wait_share(self) -> float:
-        """Share of `seconds` in which the devices waited for the host."""
-        return self.device_wait_seconds / self.seconds if self.seconds else 0.0
-
-
-OnShard = Callable[[int, list[records.Record], dict[int, Seed]], None]
-"""`on_shard(shard, records, seeds)`: a shard is on the disk; called from the writing thread."""
+    def shard(self, made: list[records.Record], seeds: dict[int, Seed]) -> None:
+        """A shard is on the disk."""
 
 
 def make_shards(
@@ -103,7 +78,7 @@ def make_shards(
     seeds: Iterator[Seed],
     *,
     stop: threading.Event,
-    on_shard: OnShard,
+    report: Report,
 ) -> Statistics:
     """Makes every variant of `seeds` and writes each shard once all its seeds have come.
 
@@ -111,12 +86,12 @@ def make_shards(
       job: what to make.
       seeds: in the order of the shards to be made, none left out; broken ones carry `error`.
       stop: when set, no further batch is started; those under way are finished.
-      on_shard: called after each shard.
+      report: hears of every batch and shard.
 
     Raises:
       UserError: the disk is full, or the network's output is not a number.
     """
-    return _Engine(job, stop, on_shard).run(seeds)
+    return _Engine(job, stop, report).run(seeds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,14 +119,14 @@ def _batches(seeds: Iterable[Seed], size: int) -> Iterator[_Batch]:
 
 
 class _Engine:
-    def __init__(self, job: Job, stop: threading.Event, on_shard: OnShard) -> None:
-        self._job, self._stop, self._on_shard = job, stop, on_shard
+    def __init__(self, job: Job, stop: threading.Event, report: Report) -> None:
+        self._job, self._stop, self._report = job, stop, report
         self._statistics = Statistics()
         self._collector = _Collector(job.layout)
         root = jax.random.key_data(jax.random.key(job.root_seed))
         # All at once: one small compilation, whatever the size of the last batch.
         self._keys = np.asarray(keys_lib.seed_keys(root, np.arange(job.layout.num_seeds)))
-        self._embeddings: dict[str, np.ndarray] = {}
+        self._embeddings = job.pipeline.embeddings(job.params)
         self._idle_since: float | None = None
 
     def run(self, seeds: Iterator[Seed]) -> Statistics:
@@ -162,7 +137,7 @@ class _Engine:
             ThreadPoolExecutor(1, "write") as writer,
             ThreadPoolExecutor(1, "watch") as watcher,
         ):
-            for batch in _batches(seeds, size):
+            for batch in self._request_embeddings(_batches(seeds, size)):
                 if self._stop.is_set():
                     break
                 while len(under_way) >= _BATCHES_AHEAD:
@@ -178,21 +153,37 @@ class _Engine:
                 future.result()
         return self._statistics
 
-    def _dispatch(self, seeds: Sequence[Seed]) -> Outputs:
+    def _request_embeddings(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
+        """The same batches; each one's prompts are encoded while those before it are computed."""
+        waiting: deque[_Batch] = deque()
+        for batch in batches:
+            self._embeddings.request(self._prompts(batch.usable))
+            waiting.append(batch)
+            if len(waiting) > _BATCHES_AHEAD:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _prompts(self, seeds: Sequence[Seed]) -> list[str]:
+        """The prompts of all variants, seed by seed, after the empty and the source prompt."""
         job = self._job
-        prompts = [
-            [job.choose_prompt(s.label, s.name, s.text, v) for v in range(job.num_variants)]
-            for s in seeds
-        ]
-        wanted = ["", job.method.source_prompt, *(p for row in prompts for p in row)]
-        job.pipeline.embed(job.params, wanted, self._embeddings)
+        of_variants = (
+            job.choose_prompt(seed.label, seed.name, seed.text, variant)
+            for seed in seeds
+            for variant in range(job.num_variants)
+        )
+        return ["", job.method.source_prompt, *of_variants]
+
+    def _dispatch(self, seeds: Sequence[Seed]) -> Outputs:
+        job, prompts = self._job, self._prompts(seeds)
+        found = self._embeddings.get(prompts)
+        contexts = np.stack([found[prompt] for prompt in prompts[2:]])
         return job.pipeline.dispatch(
             job.params,
             job.method,
             images=np.stack([seed.pixels for seed in seeds if seed.pixels is not None]),
-            contexts=np.stack([[self._embeddings[p] for p in row] for row in prompts]),
-            source_context=self._embeddings[job.method.source_prompt],
-            empty_context=self._embeddings[""],
+            contexts=contexts.reshape(len(seeds), job.num_variants, *contexts.shape[1:]),
+            source_context=found[job.method.source_prompt],
+            empty_context=found[""],
             keys=self._keys[[seed.index for seed in seeds]],
             variants=np.arange(job.num_variants),
             seeds_per_device=job.seeds_per_device,
@@ -226,7 +217,8 @@ class _Engine:
                     shards.Skipped(s.index, s.name, s.error) for s in its_seeds.values() if s.error
                 ]
                 shards.write_shard(self._job.layout, shard, made_records, skipped)
-                self._on_shard(shard, made_records, its_seeds)
+                self._report.shard(made_records, its_seeds)
+        self._report.images(len(batch.seeds) * n)
 
     def _encode(self, pixels: np.ndarray) -> bytes:
         job = self._job

@@ -12,7 +12,7 @@ from dreamda_jax.report import summary
 from dreamda_jax.report.contact_sheet import ContactSheet
 from dreamda_jax.report.cost import Cost, estimated_bytes
 from dreamda_jax.report.progress import Progress
-from dreamda_jax.synthesis.engine import Statistics
+from dreamda_jax.synthesis.statistics import Statistics
 
 
 def flat(value):

@@ -1,6 +1,7 @@
 """The engine: shards, skipped seeds, one compilation, stopping, failures."""
 
 import threading
+import time
 
 import jax
 import numpy as np
@@ -45,15 +46,22 @@ def make_seed(index, error=None):
     return Seed(index, f"{index}.png", index % 2, None, None if error else pixels, error, False)
 
 
+class Report:
+    def __init__(self):
+        self.finished = []
+        self.count = 0
+
+    def images(self, count):
+        self.count += count
+
+    def shard(self, made, seeds):
+        self.finished.append((sorted(seeds), len(made)))
+
+
 def run(job, seeds, stop=None):
-    finished = []
-    statistics = engine.make_shards(
-        job,
-        iter(seeds),
-        stop=stop or threading.Event(),
-        on_shard=lambda shard, made, its_seeds: finished.append((shard, len(made))),
-    )
-    return statistics, finished
+    report = Report()
+    statistics = engine.make_shards(job, iter(seeds), stop=stop or threading.Event(), report=report)
+    return statistics, report
 
 
 def test_batches_cross_shards_and_compile_once(loaded, tmp_path):
@@ -72,11 +80,12 @@ def test_batches_cross_shards_and_compile_once(loaded, tmp_path):
         run(make_job(loaded, tmp_path / "warm", 11, 3), seeds[:4])
         assert compiled  # the listener hears
         compiled.clear()
-        statistics, finished = run(job, seeds)
+        statistics, report = run(job, seeds)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled == []
-    assert finished == [(0, 6), (1, 4), (2, 0), (3, 4)]
+    assert report.finished == [([0, 1, 2], 6), ([3, 4, 5], 4), ([6, 7, 8], 0), ([9, 10], 4)]
+    assert report.count == 11 * VARIANTS
     assert statistics.images == 7 * VARIANTS
     assert np.isfinite(statistics.site_rms)
     summary = dataset.finish(
@@ -112,9 +121,23 @@ def test_stop_keeps_what_is_complete(loaded, tmp_path):
                 stop.set()
             yield make_seed(index)
 
-    _, finished = run(job, seeds(), stop)
+    _, report = run(job, seeds(), stop)
+    finished = report.finished
     assert 0 < len(finished) < 10
     assert len(shards.missing_shards(job.layout)) == 10 - len(finished)
+
+
+def test_the_wait_for_a_slow_host_is_seen(loaded, tmp_path, monkeypatch):
+    encode = records.encode_image
+
+    def slowly(*args, **kwargs):
+        time.sleep(0.2)
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(records, "encode_image", slowly)
+    statistics, _ = run(make_job(loaded, tmp_path, 24, 24), map(make_seed, range(24)))
+    # 8 images a batch in 4 threads: 0.4 s of encoding, far more than this model computes.
+    assert statistics.device_wait_share > 0.5
 
 
 def test_features_that_are_not_finite(loaded, tmp_path):
