@@ -58,6 +58,11 @@ class Synthesis:
         for name in ("num_variants", "seeds_per_device", "seeds_per_shard"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seeds_per_shard % self.seeds_per_device:
+            raise ValueError(
+                f"seeds_per_shard={self.seeds_per_shard} must be a multiple of "
+                f"seeds_per_device={self.seeds_per_device}"
+            )
         if self.max_seeds < 0:
             raise ValueError(f"max_seeds must be 0 (all) or more, got {self.max_seeds}")
         if not 0 <= self.seed < 2**32:

@@ -22,7 +22,8 @@ from dreamda_jax.synthesis.embeddings import Embeddings
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.types import Params
 
-_PROMPTS_PER_DEVICE = 8
+# One, so that an embedding cannot depend on which others it is computed with.
+_PROMPTS_PER_DEVICE = 1
 
 
 class PipelineOutput(NamedTuple):

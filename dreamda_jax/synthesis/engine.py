@@ -10,7 +10,7 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from dreamda_jax.data.prompts import ChoosePrompt
 from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.errors import UserError
 from dreamda_jax.pipeline import DreamDAPipeline
+from dreamda_jax.synthesis.batches import Batch, make_batches
 from dreamda_jax.synthesis.method import Method, Outputs
 from dreamda_jax.synthesis.statistics import Statistics
 from dreamda_jax.types import Params
@@ -94,30 +95,6 @@ def make_shards(
     return _Engine(job, stop, report).run(seeds)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    """Seeds in order, broken ones included; the program runs on the others."""
-
-    seeds: list[Seed]
-
-    @property
-    def usable(self) -> list[Seed]:
-        return [seed for seed in self.seeds if seed.error is None]
-
-
-def _batches(seeds: Iterable[Seed], size: int) -> Iterator[_Batch]:
-    pending: list[Seed] = []
-    usable = 0
-    for seed in seeds:
-        pending.append(seed)
-        usable += seed.error is None
-        if usable == size:
-            yield _Batch(pending)
-            pending, usable = [], 0
-    if pending:
-        yield _Batch(pending)
-
-
 class _Engine:
     def __init__(self, job: Job, stop: threading.Event, report: Report) -> None:
         self._job, self._stop, self._report = job, stop, report
@@ -130,19 +107,24 @@ class _Engine:
         self._idle_since: float | None = None
 
     def run(self, seeds: Iterator[Seed]) -> Statistics:
-        size = self._job.seeds_per_device * mesh.local_device_count()
+        batches = make_batches(
+            seeds,
+            seeds_per_device=self._job.seeds_per_device,
+            seeds_per_shard=self._job.layout.seeds_per_shard,
+            devices=mesh.local_device_count(),
+        )
         under_way: deque[Future[None]] = deque()
         with (
             ThreadPoolExecutor(_ENCODER_THREADS, "encode") as encoders,
             ThreadPoolExecutor(1, "write") as writer,
             ThreadPoolExecutor(1, "watch") as watcher,
         ):
-            for batch in self._request_embeddings(_batches(seeds, size)):
+            for batch in self._request_embeddings(batches):
                 if self._stop.is_set():
                     break
                 while len(under_way) >= _BATCHES_AHEAD:
                     under_way.popleft().result()
-                outputs = self._dispatch(batch.usable) if batch.usable else None
+                outputs = self._dispatch(batch) if batch.usable else None
                 # A thread of its own notes when the devices are done: the writing one may be
                 # behind, and would miss the time in which they waited for it.
                 timed = watcher.submit(
@@ -153,9 +135,9 @@ class _Engine:
                 future.result()
         return self._statistics
 
-    def _request_embeddings(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    def _request_embeddings(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The same batches; each one's prompts are encoded while those before it are computed."""
-        waiting: deque[_Batch] = deque()
+        waiting: deque[Batch] = deque()
         for batch in batches:
             self._embeddings.request(self._prompts(batch.usable))
             waiting.append(batch)
@@ -173,41 +155,52 @@ class _Engine:
         )
         return ["", job.method.source_prompt, *of_variants]
 
-    def _dispatch(self, seeds: Sequence[Seed]) -> Outputs:
-        job, prompts = self._job, self._prompts(seeds)
+    def _dispatch(self, batch: Batch) -> Outputs:
+        job, prompts = self._job, self._prompts(batch.usable)
         found = self._embeddings.get(prompts)
-        contexts = np.stack([found[prompt] for prompt in prompts[2:]])
+        empty, source = found[""], found[job.method.source_prompt]
+        # Rows of empty slots are computed like the others and thrown away.
+        first = batch.usable[0].pixels
+        assert first is not None
+        images = np.zeros((len(batch.slots), *first.shape), np.uint8)
+        contexts = np.empty((len(batch.slots), job.num_variants, *empty.shape), empty.dtype)
+        contexts[:] = empty
+        keys = np.zeros((len(batch.slots), 2), np.uint32)
+        of_variants = iter(prompts[2:])
+        for row, seed in enumerate(batch.slots):
+            if seed is not None and seed.pixels is not None:
+                images[row], keys[row] = seed.pixels, self._keys[seed.index]
+                contexts[row] = [found[next(of_variants)] for _ in range(job.num_variants)]
         return job.pipeline.dispatch(
             job.params,
             job.method,
-            images=np.stack([seed.pixels for seed in seeds if seed.pixels is not None]),
-            contexts=contexts.reshape(len(seeds), job.num_variants, *contexts.shape[1:]),
-            source_context=found[job.method.source_prompt],
-            empty_context=found[""],
-            keys=self._keys[[seed.index for seed in seeds]],
+            images=images,
+            contexts=contexts,
+            source_context=source,
+            empty_context=empty,
+            keys=keys,
             variants=np.arange(job.num_variants),
             seeds_per_device=job.seeds_per_device,
         )
 
     def _finish(
         self,
-        batch: _Batch,
+        batch: Batch,
         outputs: Outputs | None,
         timed: Future[None],
         encoders: ThreadPoolExecutor,
     ) -> None:
         """Fetches a batch, encodes it and writes the shards it completes; in the writing thread."""
-        usable = batch.usable
-        encoded: list[bytes] = []
+        n = self._job.num_variants
+        made_of: dict[int, list[bytes]] = {}
         if outputs is not None:
             timed.result()
-            made = self._job.pipeline.collect(outputs, len(usable))
+            made = self._job.pipeline.collect(outputs, len(batch.slots))
             self._check(made.site_rms)
-            encoded = list(
-                encoders.map(self._encode, made.images.reshape(-1, *made.images.shape[2:]))
-            )
-        n = self._job.num_variants
-        made_of = {seed.index: encoded[i * n : (i + 1) * n] for i, seed in enumerate(usable)}
+            images = made.images[[slot is not None for slot in batch.slots]]
+            encoded = list(encoders.map(self._encode, images.reshape(-1, *images.shape[2:])))
+            for i, seed in enumerate(batch.usable):
+                made_of[seed.index] = encoded[i * n : (i + 1) * n]
         for seed in batch.seeds:
             self._statistics.enlarged += seed.enlarged
             complete = self._collector.add(seed, self._records(seed, made_of.get(seed.index, [])))

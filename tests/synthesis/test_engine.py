@@ -117,7 +117,7 @@ def test_stop_keeps_what_is_complete(loaded, tmp_path):
 
     def seeds():
         for index in range(40):
-            if index == 12:
+            if index == 24:
                 stop.set()
             yield make_seed(index)
 
