@@ -131,13 +131,13 @@ def test_the_wait_for_a_slow_host_is_seen(loaded, tmp_path, monkeypatch):
     encode = records.encode_image
 
     def slowly(*args, **kwargs):
-        time.sleep(0.2)
+        time.sleep(0.6)
         return encode(*args, **kwargs)
 
     monkeypatch.setattr(records, "encode_image", slowly)
-    statistics, _ = run(make_job(loaded, tmp_path, 24, 24), map(make_seed, range(24)))
-    # 8 images a batch in 4 threads: 0.4 s of encoding, far more than this model computes.
-    assert statistics.device_wait_share > 0.5
+    statistics, _ = run(make_job(loaded, tmp_path, 16, 16), map(make_seed, range(16)))
+    # 8 images a batch in 4 threads: 1.2 s of encoding, far more than this model computes.
+    assert statistics.device_wait_share > 0.3
 
 
 def test_features_that_are_not_finite(loaded, tmp_path):
