@@ -1,8 +1,7 @@
 """Your own images: one sub-folder per class, or a flat folder with metadata.jsonl or metadata.csv.
 
-    python -m dreamda_jax.generate --config configs/folder.py --config.source.path=my_images
-    --dry_run python -m dreamda_jax.generate --config configs/folder.py
-    --config.source.path=my_images
+    python -m dreamda_jax.generate --config configs/folder.py --dry_run --config.source.path=IMAGES
+    python -m dreamda_jax.generate --config configs/folder.py --config.source.path=IMAGES
 
 Only the path has to be given. Ten variants of each image at 512 x 512 with Stable Diffusion 1.5,
 168 U-Net rows each; look at runs/folder/contact_sheet.png after the first shard and set

@@ -4,8 +4,7 @@
 
 The class is in the file name: CHNCXR_0001_0.png is normal, CHNCXR_0327_1.png has tuberculosis. 662
 seed images become 6,620 images of 512 x 512, 168 U-Net rows each. The whole picture is squashed to
-a
-square: cutting it could cut a lung.
+a square: cutting it could cut a lung.
 """
 
 from ml_collections import ConfigDict

@@ -64,23 +64,25 @@ def generation(config: dict[str, Any]) -> Generation:
         method_class,
     )
     source = sources.open_source(**config["source"])
+    if 0 < synthesis.max_seeds < len(source):
+        source = sources.Spread(source, synthesis.max_seeds)
     choose_prompt = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     model = loading.open_model(files, dtype=checkpoint.dtype)
     with command_line.as_user_error("method"):
-        method.check(model, num_variants=synthesis.num_variants)
+        method.check(model)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
     settings = {key: dict(value) for key, value in config.items() if key != "loader"}
     del settings["output"]["path"]  # a data set may be moved, a checkpoint too
     del settings["model"]["path"]
-    settings["fingerprint"] = {
+    settings["sha256"] = {
         "source": source.fingerprint(),
         "model": checkpoint_files.checkpoint_fingerprint(files.directory),
     }
     layout = shards.Layout.for_seeds(
         Path(output.path),
         name=f"{source.name}_{name}",
-        num_seeds=min(len(source), synthesis.max_seeds or len(source)),
+        num_seeds=len(source),
         seeds_per_shard=synthesis.seeds_per_shard,
     )
     return Generation(

@@ -13,6 +13,7 @@ import re
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,7 @@ def read_config() -> dict[str, Any]:
             raise UserError("no configuration given: add --config configs/fashion.py (or your own)")
         return config.to_dict()
     except OSError as error:  # ml_collections keeps a file that did not load until it is used
-        cause = error.__cause__ or error
-        raise UserError(f"the configuration could not be loaded: {cause}") from error
+        raise UserError(_not_loaded(error)) from error
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -65,6 +65,8 @@ def run(main: Callable[[], int | None]) -> None:
     _make_config_importable(sys.argv)
     # JAX logs every accelerator it does not find; absl would print that.
     logging.set_verbosity(logging.WARNING)
+    # Pillow's limit is half of ours, which refuses by the header alone.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
 
 
@@ -171,6 +173,15 @@ def _help(module: types.ModuleType) -> str:
     return "\n".join(lines)
 
 
+def _not_loaded(error: OSError) -> str:
+    tried = re.findall(r"Attempted \[.*?\]:\s*(\S+)", f"{error} {error.__cause__ or ''}")
+    path = tried[-1] if tried else "the configuration"
+    return (
+        f"no configuration could be loaded from {path} (working directory {pathlib.Path.cwd()}): "
+        "give the path of a file such as configs/fashion.py"
+    )
+
+
 def _make_config_importable(argv: list[str]) -> None:
     """Lets a configuration import its neighbours (`configs.defaults`) from anywhere."""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
@@ -185,6 +196,10 @@ def _parse_flags(argv: list[str]) -> list[str]:
         rest = FLAGS(argv)
     except flags.Error as error:
         _fail(str(error), code=2)
+    except OSError as error:
+        _fail(_not_loaded(error), code=1)
+    except NameError as error:
+        _fail(f"a configuration is a Python file such as configs/fashion.py ({error})", code=2)
     except (ImportError, AttributeError, TypeError, KeyError, ValueError, SyntaxError) as error:
         near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
         if near:  # ml_collections' own words, without the layers of quotes they come in

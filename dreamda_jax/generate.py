@@ -42,6 +42,7 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
     layout = parts.layout
     mine = range(mesh.process_index(), layout.num_shards, mesh.process_count())
     if dry_run:
+        run_directory.check_settings(layout.directory, parts.settings)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
         print(_summary(parts, mine, todo))
         return 0
@@ -55,8 +56,11 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
             _make(parts, mine, todo, stop)
         else:
             print("nothing left to do: every shard is there and undamaged")
-        if not stop.is_set():
+        others = shards.missing_shards(layout, checksum=False, remove_damaged=False)
+        if not others:
             _finish(parts)
+        elif not stop.is_set():
+            print(f"this process is done; {len(others)} shards of other processes are left")
     return 0
 
 

@@ -42,7 +42,7 @@ class Synthesis:
 
     Attributes:
       num_variants: synthetic images per seed image: the expansion.
-      max_seeds: take only the first so many seed images; 0 takes all.
+      max_seeds: take only so many seed images, evenly spread over the set; 0 takes all.
       seed: of every random draw.
       seeds_per_device: seed images per call of the program on one device.
       seeds_per_shard: seed images whose variants share an output file, the unit of resumption.

@@ -110,7 +110,7 @@ class DreamDAPipeline:
         numbers = np.arange(num_variants) if variants is None else np.asarray(variants)
         ids = np.arange(count) if seed_ids is None else np.asarray(seed_ids)
         method = DreamDA(**options)
-        method.check(self.model, num_variants=len(numbers))
+        method.check(self.model)
         embeddings = self.embeddings(params).get(["", method.source_prompt, *prompts])
         root = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
         outputs = self.dispatch(

@@ -75,7 +75,9 @@ def test_misspelt_section_and_value():
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--config", "configs/fashon.py"], 1, "No such file"),
+        (["--config", "configs/fashon.py"], 1, "loaded from configs/fashon.py"),
+        (["--config", "configs/fashon.py", "--config.method.eta=1"], 1, "configs/fashon.py"),
+        (["--config", "pyproject.toml"], 2, "configuration"),
         ([], 1, "add --config configs/fashion.py"),
         (["--config", "configs/fashion.py", "--config.method.noise_scal=1"], 2, "'noise_scale'"),
         (["--config", "configs/fashion.py", "--config.method.noise_scale=big"], 2, "'big'"),

@@ -87,7 +87,7 @@ def open_folder(
         class names that collide.
     """
     if path is None or not os.fspath(path):  # what a config leaves open
-        raise UserError("The path of the image folder is not set. Set it to the folder's path.")
+        raise UserError("The image folder is not set. Give --config.source.path=FOLDER.")
     root = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
     _check_is_directory(root)
     if label_names is not None and not isinstance(label_names, Mapping):

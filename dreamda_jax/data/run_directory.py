@@ -105,11 +105,16 @@ def open_run(directory: Path, settings: Mapping[str, Any], *, process_index: int
     try:
         content = {"format": _FORMAT, "settings": _plain(settings)}
         with atomic.disk_full_is_a_user_error(directory, needed=100_000):
-            created = atomic.create_if_absent(directory / "config.json", atomic.to_json(content))
+            config = directory / "config.json"
+            created = atomic.create_if_absent(config, atomic.to_json(content))
+            if not created:
+                check_settings(directory, settings)
+                here = _read_config(config) or {}
+                # Nothing was made, so there is nothing to protect: take the new settings.
+                if process_index == 0 and settings_difference(here, content["settings"]):
+                    atomic.write_atomically(config, atomic.to_json(content))
             _record_versions(directory)
         run.resumed = not created
-        if run.resumed:
-            _compare_settings(directory, content["settings"])
     except BaseException:
         run.close()
         raise
@@ -158,6 +163,12 @@ def _refuse_a_foreign_directory(directory: Path) -> None:
     # Asked after listing: another host may be creating the run at this moment.
     if not foreign or (config.exists() and _read_config(config) is not None):
         return
+    if (directory / "done").is_dir():
+        raise UserError(
+            f"{directory} is the output of a run, but its config.json is missing or damaged, so it "
+            "cannot be told whether this configuration made it. Restore that file, or give another "
+            "output directory."
+        )
     shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
     raise UserError(
         f"The output directory {directory} holds something else: {shown}. Give a new or an empty "
@@ -177,15 +188,30 @@ def _read_config(path: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
-def _compare_settings(directory: Path, settings: Mapping[str, Any]) -> None:
-    here = _read_config(directory / "config.json")
-    lines = settings_difference(here or {}, settings)
-    if lines:
+def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse settings other than those a directory was started with; writes nothing.
+
+    Raises:
+        UserError: not a directory, not a run's, or a run of other settings that has made something.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"The output {directory} is a file. Give a directory.")
+    if not directory.exists():
+        return
+    _refuse_a_foreign_directory(directory)
+    here = _read_config(directory / "config.json") if (directory / "config.json").exists() else None
+    lines = settings_difference(here or {}, _plain(settings)) if here is not None else []
+    if lines and _has_made_something(directory):
         raise UserError(
             f"{directory} was started with other settings:\n  "
             + "\n  ".join(lines)
-            + "\nRestore them to continue that run, or give another output directory."
+            + "\nRestore them to continue that run, or give another output directory. (A sha256 "
+            "differs where source images, labels or captions, or the model's files, have changed.)"
         )
+
+
+def _has_made_something(directory: Path) -> bool:
+    return any(directory.glob("done/*.json"))
 
 
 def _lock(directory: Path, process_index: int) -> int | None:

@@ -101,6 +101,31 @@ def open_source(kind: str, **options) -> Source:
     return opener(**options)
 
 
+class Spread:
+    """So many examples of a source, evenly spread over it, so that sorted classes all appear.
+
+    Args:
+      source: the whole set.
+      count: how many; at most its length. They are numbered 0 … count-1.
+    """
+
+    def __init__(self, source: Source, count: int) -> None:
+        self._source, self._count = source, count
+        self.name, self.label_names = source.name, source.label_names
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: SupportsIndex) -> Example:
+        place = checked_index(index, self._count)
+        example = self._source[place * len(self._source) // self._count]
+        return example._replace(index=place)
+
+    def fingerprint(self) -> str:
+        """The whole source's, and how many are taken."""
+        return f"{self._source.fingerprint()}/{self._count}"
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the candidate most like `word`, or an empty string."""
     matches = difflib.get_close_matches(word, list(candidates), n=1)

@@ -95,7 +95,7 @@ def _how_to_prepare(tfds: Any, name: str, data_dir: str | None, directory: str) 
         "  pip install 'dreamda-jax[prepare]'\n"
         f"  tfds build {name} --file_format=array_record{place}\n"
         f"or, from Python:\n  python -c {shlex.quote(code)}\n"
-        f"Prepared sets are looked for in data_dir.{older}"
+        f"Prepared sets are looked for in data_dir (--config.source.data_dir=DIR).{older}"
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import unicodedata
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -48,7 +49,7 @@ class ContactSheet:
         for y, label in enumerate(sorted(self._rows)):
             _, seed, variants = self._rows[label]
             top = header + y * step
-            name = _fit(self._label_names[label], font, _LABEL - 2 * _GAP)
+            name = _fit(_drawable(self._label_names[label]), font, _LABEL - 2 * _GAP)
             draw.text((_GAP, top + _CELL // 2), name, fill=_INK, font=font, anchor="lm")
             sheet.paste(seed, (_LABEL, top))
             draw.rectangle(
@@ -68,9 +69,16 @@ def _thumbnail(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB").resize((_CELL, _CELL), resampling)
 
 
+def _drawable(text: str) -> str:
+    """Without accents, which Pillow's own font lacks; other scripts become question marks."""
+    plain = unicodedata.normalize("NFKD", text)
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return plain.encode("ascii", "replace").decode()
+
+
 def _fit(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
+    while text and font.getlength(text + "...") > width:
         text = text[:-1]
-    return text + "…"
+    return text + "..."

@@ -35,7 +35,8 @@ class DreamDA:
       source_prompt: what the seed image shows, for the inversion.
       source_guidance_scale: guidance of the inversion; without effect if the source prompt is
         empty.
-      variants_per_pass: how many variants of a seed go through the U-Net together; 0 is all.
+      variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
+        all. Passes are equal: of 10 variants, 5, 2 or 1 go together, not 4.
     """
 
     num_inference_steps: int = 100
@@ -59,23 +60,19 @@ class DreamDA:
             choices, value = get_args(field.type), getattr(self, field.name)
             if choices and value not in choices:
                 raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
-        if self.noise_scale < 0 or self.guidance_scale < 0 or self.source_guidance_scale < 0:
-            raise ValueError("noise_scale and the guidance scales must not be negative")
-        if self.variants_per_pass < 0:
-            raise ValueError("variants_per_pass must be 0 (all) or positive")
+        for name in (
+            *("noise_scale", "guidance_scale", "source_guidance_scale", "variants_per_pass"),
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.update_rule == "asymmetric" and self.site in perturb.LATENT_SITES:
             raise ValueError(
                 f"update_rule='asymmetric' needs a site inside the U-Net, not {self.site!r}: "
                 "a perturbed latent has no clean prediction beside it"
             )
 
-    def check(self, model: StableDiffusion, *, num_variants: int) -> None:
+    def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
-        if self.variants_per_pass and num_variants % self.variants_per_pass:
-            raise ValueError(
-                f"variants_per_pass={self.variants_per_pass} must divide "
-                f"num_variants={num_variants}"
-            )
         schedule = self._schedule(model)
         if self.inversion == "cyclediffusion" and not (schedule.sigma > 0).all():
             raise ValueError(
@@ -83,7 +80,7 @@ class DreamDA:
                 "scheduler with set_alpha_to_one=false), or inversion='ddim'"
             )
         if self.site not in perturb.LATENT_SITES:
-            self._module_name(model)
+            self.module_name(model)
         if self.guidance_scale != 1 or self.source_prompt == "":
             model.check_empty_prompt()
 
@@ -97,7 +94,8 @@ class DreamDA:
             **settings,
         )
 
-    def _module_name(self, model: StableDiffusion) -> str:
+    def module_name(self, model: StableDiffusion) -> str:
+        """The U-Net submodule at `site`; ValueError where there is none."""
         return perturb.site_module_name(
             self.site,
             num_encoder_blocks=model.num_down_blocks,
@@ -143,7 +141,8 @@ class DreamDA:
             mean_square = jnp.mean(reversed_.mean_squares)
             return images.reshape(b, m, *images.shape[1:]), mean_square, trajectory
 
-        m = self.variants_per_pass or n
+        most = self.variants_per_pass or n
+        m = max(size for size in range(1, min(most, n) + 1) if n % size == 0)
         passes = jax.tree.map(
             lambda x: jnp.moveaxis(x.reshape(b, n // m, m, *x.shape[2:]), 1, 0),
             (variant_keys, inputs.contexts),
@@ -286,7 +285,7 @@ class _Run:
             t,
             all_contexts,
             blocks=UNET_BLOCKS,
-            module_name=options._module_name(self.model),
+            module_name=options.module_name(self.model),
             noise_scale=options.noise_scale,
             draw=draw,
             keep_clean=options.update_rule == "asymmetric",

@@ -60,7 +60,7 @@ class Method(Protocol):
     def source_prompt(self) -> str:
         """What the seed image shows; "" where the method does not ask."""
 
-    def check(self, model: StableDiffusion, *, num_variants: int) -> None:
+    def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
 
     def synthesize(

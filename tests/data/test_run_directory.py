@@ -14,7 +14,12 @@ import numpy as np
 import pytest
 
 from dreamda_jax.data import atomic, run_directory
-from dreamda_jax.data.run_directory import check_free_space, open_run, settings_difference
+from dreamda_jax.data.run_directory import (
+    check_free_space,
+    check_settings,
+    open_run,
+    settings_difference,
+)
 from dreamda_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,7 +44,10 @@ def test_first_start_and_resumption(tmp_path):
 
 def test_changed_settings_are_shown_field_by_field(tmp_path):
     open_run(tmp_path, SETTINGS).close()
+    make_something(tmp_path)
     changed = {"method": {"noise_scale": 5.0, "eta": 1, "new": "x"}, "source": {}, "seed": 0}
+    with pytest.raises(UserError, match=r"noise_scale: 3\.0 here"):
+        check_settings(tmp_path, changed)  # as a dry run asks
     with pytest.raises(UserError) as error:
         open_run(tmp_path, changed)
     lines = [line.strip() for line in str(error.value).splitlines()]
@@ -48,6 +56,28 @@ def test_changed_settings_are_shown_field_by_field(tmp_path):
     assert 'source.kind: "sample" here, not set now' in lines
     assert "another output directory" in lines[-1]
     open_run(tmp_path, SETTINGS).close()  # the refused start holds no lock
+    check_settings(tmp_path, SETTINGS)
+
+
+def test_a_run_that_made_nothing_may_start_with_other_settings(tmp_path):
+    open_run(tmp_path, SETTINGS).close()  # such as one whose model could not be loaded
+    changed = {**SETTINGS, "seed": 1}
+    check_settings(tmp_path, changed)
+    open_run(tmp_path, changed).close()
+    assert json.loads((tmp_path / "config.json").read_bytes())["settings"] == changed
+
+
+def test_a_run_without_its_config_is_not_called_something_else(tmp_path):
+    open_run(tmp_path, SETTINGS).close()
+    make_something(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json is missing or damaged"):
+        open_run(tmp_path, SETTINGS)
+
+
+def make_something(directory):
+    (directory / "done").mkdir()
+    (directory / "done" / "x-train-00000-of-00001.json").write_text("{}")
 
 
 def test_difference_of_values():
@@ -102,7 +132,7 @@ HOLDER = """
     import os, sys, time
     sys.path.insert(0, {repository!r})
     from pathlib import Path
-    from dreamda_jax.data.run_directory import open_run
+    from dreamda_jax.data.run_directory import check_settings, open_run
     run = open_run(Path(sys.argv[1]), {settings!r})
     child = os.fork()  # as a data-loading worker
     if child == 0:

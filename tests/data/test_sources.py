@@ -11,13 +11,25 @@ from PIL import Image
 
 from dreamda_jax.data import sample_source
 from dreamda_jax.data.loader import load_seeds
-from dreamda_jax.data.sources import open_source
+from dreamda_jax.data.sources import Spread, open_source
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.errors import UserError
 from tests.data.make_tfds import edit_info, write_tfds_set
 
 CAT, ASTRONAUT = skimage.data.chelsea(), skimage.data.astronaut()
 COFFEE, ROCKET = skimage.data.coffee(), skimage.data.rocket()
+
+
+def test_spread_takes_from_every_class_of_a_sorted_set():
+    whole = open_source("sample", split="train")
+    some = Spread(whole, 20)
+    examples = [some[i] for i in range(len(some))]
+    assert [e.index for e in examples] == list(range(20))
+    assert [e.label for e in examples] == [label for label in range(10) for _ in range(2)]
+    assert examples[3].name == whole[30].name
+    assert some.fingerprint() != whole.fingerprint()
+    with pytest.raises(IndexError):
+        some[20]
 
 
 def assert_refused(kind, *words, **options):

@@ -9,7 +9,7 @@ from PIL import Image
 from dreamda_jax.data.dataset import Summary
 from dreamda_jax.data.records import encode_image
 from dreamda_jax.report import summary
-from dreamda_jax.report.contact_sheet import ContactSheet
+from dreamda_jax.report.contact_sheet import ContactSheet, _drawable
 from dreamda_jax.report.cost import Cost, estimated_bytes
 from dreamda_jax.report.progress import Progress
 from dreamda_jax.synthesis.statistics import Statistics
@@ -38,6 +38,11 @@ def test_contact_sheet_shows_the_lowest_seed_of_each_class(tmp_path):
     assert {(v, 0, 255) for v in (20, 200, 210, 30, 50)} <= colours
     assert not {(10, 0, 255), (100, 0, 255)} & colours
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_class_names_are_drawn_without_what_the_font_lacks():
+    assert _drawable("chat tigré & fusée") == "chat tigre & fusee"
+    assert _drawable("日本 t-shirt") == "?? t-shirt"
 
 
 def test_progress_in_plain_lines():
