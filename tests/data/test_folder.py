@@ -148,9 +148,9 @@ def test_names_that_are_not_utf8(tmp_path):
     except OSError:
         pytest.skip("the file system takes UTF-8 only")
     source = open_folder(tmp_path)
-    source[0].name.encode()  # printable
-    decode_image(source[0].content, resolution=8, crop="center")
-    source.fingerprint()
+    assert source[0].name.encode()  # printable
+    assert decode_image(source[0].content, resolution=8, crop="center").pixels.shape == (8, 8, 3)
+    assert source.fingerprint() == open_folder(tmp_path).fingerprint()
 
 
 def test_links(tmp_path):
