@@ -1,12 +1,13 @@
 """A contact sheet: for each class one seed image and its variants, a row per class."""
 
 import io
-import os
 import pathlib
 import unicodedata
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from dreamda_jax.data.atomic import write_atomically
 
 _CELL, _GAP, _LABEL, _MAX_VARIANTS = 128, 4, 150, 8
 _PAPER, _INK, _FRAME = (250, 250, 250), (30, 30, 30), (200, 60, 40)
@@ -57,9 +58,9 @@ class ContactSheet:
             )
             for x, picture in enumerate(variants):
                 sheet.paste(picture, (_LABEL + (x + 1) * step + _GAP, top))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        sheet.save(temporary, format="PNG")
-        temporary.replace(path)
+        encoded = io.BytesIO()
+        sheet.save(encoded, format="PNG")
+        write_atomically(path, encoded.getvalue())
 
 
 def _thumbnail(picture: Image.Image) -> Image.Image:
