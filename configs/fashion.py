@@ -1,6 +1,18 @@
 """The embedded sample: 200 Fashion-MNIST images and a tiny Stable Diffusion, on a laptop CPU.
 
-python -m dreamda_jax.generate --config configs/fashion.py
+    python -m dreamda_jax.generate --config configs/fashion.py
+
+200 seed images become 800 images of 32 x 32, 45 U-Net rows (0.0077 TFLOP) each: three to four
+minutes on 2 CPU cores.
+
+Why these values, for this network (bottleneck RMS 1.4; figures of dreamda_jax/sample/README.md, where
+a classifier was trained on 200 real and 2,000 synthetic images with the seeds' labels):
+
+- noise_scale 3 and guidance 3 gave the best accuracy (75.2 %; 74.0 % without synthetic images, and
+  with guidance 7.5) and the most images an oracle agrees with (84 %). To the eye shapes stay clean;
+  from noise_scale 8 on they dissolve.
+- 25 steps instead of 100: latents are 8 x 8, and a quarter of the cost keeps the demo short.
+- The prompt is lower case and without an adjective, as the tiny model's captions were.
 """
 
 from ml_collections import ConfigDict
