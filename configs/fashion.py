@@ -5,8 +5,8 @@
 200 seed images become 800 images of 32 x 32, 45 U-Net rows (0.0077 TFLOP) each: three to four
 minutes on 2 CPU cores.
 
-Why these values, for this network (bottleneck RMS 1.4; figures of dreamda_jax/sample/README.md, where
-a classifier was trained on 200 real and 2,000 synthetic images with the seeds' labels):
+Why these values, for this network (bottleneck RMS 1.4; figures of dreamda_jax/sample/README.md,
+where a classifier was trained on 200 real and 2,000 synthetic images with the seeds' labels):
 
 - noise_scale 3 and guidance 3 gave the best accuracy (75.2 %; 74.0 % without synthetic images, and
   with guidance 7.5) and the most images an oracle agrees with (84 %). To the eye shapes stay clean;
