@@ -40,6 +40,10 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
 
     parts = build.generation(config)
     layout = parts.layout
+    ignored = getattr(parts.source, "ignored", ())  # of image folders
+    if ignored:
+        more = ", …" if len(ignored) > 3 else ""
+        print(f"ignored   {len(ignored)} files that are no images: {', '.join(ignored[:3])}{more}")
     mine = range(mesh.process_index(), layout.num_shards, mesh.process_count())
     if dry_run:
         run_directory.check_settings(layout.directory, parts.settings)

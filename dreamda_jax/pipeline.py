@@ -94,9 +94,8 @@ class DreamDAPipeline:
             number is made again the same, whatever it is batched with (up to rounding, where shapes
             differ).
           return_trajectory: whether to return the latents after each step.
-          **options: fields of `DreamDA`: noise_scale, guidance_scale, strength,
-            num_inference_steps,
-            eta, …
+          **options: fields of `DreamDA`: noise_scale, guidance_scale, strength, eta,
+            num_inference_steps, …
 
         Raises:
           ValueError: the images, their size or an option is not usable.

@@ -95,3 +95,6 @@ def test_old_embeddings_make_room_and_are_encoded_again_when_needed():
     assert embeddings.get(["2"])["2"] == 2.0
     assert encoded == ["1", "2", "3", "4", "2"]
     assert len(embeddings.get([str(i) for i in range(5)])) == 5  # more than it may keep
+    # One that made room and is wanted again stands behind what was requested for later.
+    embeddings.request(["6", "7", "8", "9"])
+    assert embeddings.get(["0"])["0"] == 0.0

@@ -112,6 +112,7 @@ class Spread:
     def __init__(self, source: Source, count: int) -> None:
         self._source, self._count = source, count
         self.name, self.label_names = source.name, source.label_names
+        self.ignored: tuple[str, ...] = getattr(source, "ignored", ())
 
     def __len__(self) -> int:
         return self._count

@@ -43,11 +43,9 @@ class Embeddings:
     def get(self, prompts: Sequence[str]) -> dict[str, np.ndarray]:
         """The embeddings of `prompts`, each [l, d]; waits for those on their way."""
         self.request(prompts)
-        while self._coming:
-            chunk, fetch = self._coming[0]
-            if not set(chunk) & set(prompts) - self._known.keys():
-                break  # requested for a later batch: leave it to the devices
-            self._coming.popleft()
+        wanted = set(prompts)
+        while wanted - self._known.keys():  # what is left was requested for a later batch
+            chunk, fetch = self._coming.popleft()
             self._known.update(zip(chunk, fetch(), strict=False))
         found = {prompt: self._known[prompt] for prompt in prompts}
         for prompt in found:
