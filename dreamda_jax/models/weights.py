@@ -86,7 +86,7 @@ def shard_files(file: Path) -> list[Path]:
     if absent:
         raise UserError(
             f"{file}: {len(absent)} of the {len(shards)} files it names are missing: "
-            f"{_some(absent)}. Download them into {file.parent}."
+            f"{some(absent)}. Download them into {file.parent}."
         )
     return shards
 
@@ -120,8 +120,8 @@ def _load_safetensors(
     for tensor in itertools.chain.from_iterable(map(list_tensors, files)):
         path = wanted.get(_canonical(tensor.name))
         if path is not None:
-            # `_read` keeps no reference to the raw tensor while the converted one is placed.
-            array = _read(tensor, leaf=path[-1], shape=expected[path].shape, dtype=dtype)
+            # No reference to the raw tensor is kept while the converted one is placed.
+            array = read_tensor(tensor, leaf=path[-1], shape=expected[path].shape, dtype=dtype)
             loaded[path] = _place(array, place=place)
             del array
         elif not _IGNORED.search(tensor.name):
@@ -130,8 +130,20 @@ def _load_safetensors(
     return flax.traverse_util.unflatten_dict(loaded)
 
 
-def _read(tensor: StoredTensor, *, leaf: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Read one tensor in Flax layout and the wanted dtype; what it should be is checked first."""
+def read_tensor(
+    tensor: StoredTensor, *, leaf: str, shape: tuple[int, ...], dtype: Any
+) -> np.ndarray:
+    """Read one tensor in Flax layout and the wanted dtype; what it should be is checked first.
+
+    Args:
+        tensor: where it lies.
+        leaf: last part of its Flax path; a "kernel" is stored transposed, anything else as it is.
+        shape: the shape in Flax layout.
+        dtype: what it is cast to.
+
+    Raises:
+        UserError: stored as no float, of another shape, or not finite.
+    """
     what = f"{tensor.file}: tensor {tensor.name}"
     if tensor.dtype not in FLOATS:
         raise UserError(
@@ -149,23 +161,28 @@ def _read(tensor: StoredTensor, *, leaf: str, shape: tuple[int, ...], dtype: Any
     return array
 
 
+def flax_axes(leaf: str, rank: int) -> tuple[int, ...]:
+    """The transposition of a PyTorch tensor to Flax layout.
+
+    Linear [o, i] -> [i, o] and convolution [o, i, h, w] -> [h, w, i, o].
+    """
+    kernels = {2: (1, 0), 4: (2, 3, 1, 0)}
+    return kernels[rank] if leaf == "kernel" and rank in kernels else tuple(range(rank))
+
+
 def _to_flax_layout(
     leaf: str, found: tuple[int, ...], rank: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return (axes, shape): reshape a PyTorch tensor to `shape`, then transpose it by `axes`.
 
-    Linear [o, i] -> [i, o] and convolution [o, i, h, w] -> [h, w, i, o]. A 1x1 convolution and a
-    linear layer hold the same numbers; old VAEs store the one and SD 2.x the other.
+    A 1x1 convolution and a linear layer hold the same numbers; old VAEs store the one and SD 2.x
+    the other.
     """
-    if leaf == "kernel" and rank == 4:
-        found = (*found, 1, 1) if len(found) == 2 else found
-        if len(found) == 4:
-            return (2, 3, 1, 0), found
-    if leaf == "kernel" and rank == 2:
-        found = found[:2] if len(found) == 4 and found[2:] == (1, 1) else found
-        if len(found) == 2:
-            return (1, 0), found
-    return tuple(range(len(found))), found
+    if leaf == "kernel" and rank == 4 and len(found) == 2:
+        found = (*found, 1, 1)
+    if leaf == "kernel" and rank == 2 and len(found) == 4 and found[2:] == (1, 1):
+        found = found[:2]
+    return (flax_axes(leaf, rank) if len(found) == rank else tuple(range(len(found)))), found
 
 
 class _MsgpackLeaf(NamedTuple):
@@ -229,16 +246,17 @@ def _check_names(
     missing = ["/".join(path) for path in expected if path not in loaded]
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of {len(expected)} tensors are missing: {_some(missing)}")
+        problems.append(f"{len(missing)} of {len(expected)} tensors are missing: {some(missing)}")
     if unexpected:
-        problems.append(f"{len(unexpected)} tensors are unexpected: {_some(unexpected)}")
+        problems.append(f"{len(unexpected)} tensors are unexpected: {some(unexpected)}")
     if problems:
         raise UserError(
             f"{file}: {'; '.join(problems)}. Weights and config.json are not of the same model."
         )
 
 
-def _some(names: Sequence[str], limit: int = 4) -> str:
+def some(names: Sequence[str], limit: int = 4) -> str:
+    """The first few names, for a message."""
     return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
 
 

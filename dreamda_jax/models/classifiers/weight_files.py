@@ -1,0 +1,99 @@
+"""Find a classifier's weights: a safetensors file, the directory of one, or a hub id."""
+
+import os
+import re
+from pathlib import Path
+
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.weights import PICKLED_SUFFIXES
+
+WEIGHTS = "model.safetensors"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def find_weights(weights: str | os.PathLike[str], *, revision: str | None = None) -> Path:
+    """Find, and for a hub id download, a safetensors file.
+
+    Args:
+        weights: a `.safetensors` file, a directory that holds `model.safetensors`, or a hub id such
+            as "timm/resnet50.tv_in1k". A file or directory of that name wins over the hub.
+        revision: branch, tag or commit on the hub; ignored for files.
+
+    Raises:
+        UserError: there is none, it is pickled, or the hub cannot be reached or refuses.
+    """
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        pickled = sorted(file for file in path.iterdir() if file.suffix in PICKLED_SUFFIXES)
+        if (path / WEIGHTS).is_file():
+            return path / WEIGHTS
+        if pickled:
+            raise _pickled(pickled[0])
+        raise UserError(f"{path}: holds no {WEIGHTS}.")
+    if path.suffix in PICKLED_SUFFIXES:
+        raise _pickled(path)
+    if path.is_file():
+        return path
+    if path.suffix == ".safetensors" or not _HUB_ID.fullmatch(str(weights)):
+        raise UserError(
+            f"{weights}: no such file. Give a .safetensors file, a directory that holds {WEIGHTS}, "
+            "or a hub id such as timm/resnet50.tv_in1k."
+        )
+    return _download(str(weights), revision=revision)
+
+
+def _download(repo_id: str, *, revision: str | None) -> Path:
+    """Download the weights, or take them from the local cache if the hub cannot be reached."""
+    # Imported here: local weights need nothing of it.
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(hf_hub_download(repo_id, WEIGHTS, revision=revision))
+    except GatedRepoError as error:
+        raise UserError(
+            f"{repo_id}: its owner asks for a licence to be accepted first. Accept it at "
+            f"https://huggingface.co/{repo_id}, run `hf auth login`, then\n{_by_hand(repo_id)}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"{repo_id}: the hub has no revision {revision!r}.") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"{repo_id}: no such file or directory here, and no such model on the Hugging Face hub "
+            "(or it is private: run `hf auth login`)."
+        ) from error
+    except Exception as error:  # no network, as the HTTP library of the day reports it
+        # An entry that is not in the *local* cache says only that the hub was not reached.
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise UserError(f"{repo_id}: the hub has no {WEIGHTS} in this model.") from error
+        raise UserError(
+            f"{repo_id}: not on this machine, and the Hugging Face hub cannot be reached "
+            f"({type(error).__name__}). On a machine with network run\n{_by_hand(repo_id)}"
+        ) from error
+
+
+def _by_hand(repo_id: str) -> str:
+    name = repo_id.rsplit("/", 1)[-1]
+    return (
+        f"    hf download {repo_id} {WEIGHTS} --local-dir {name}\n"
+        f"copy the directory here and give its path, {name}, instead of the id."
+    )
+
+
+def _pickled(file: Path) -> UserError:
+    new = file.with_suffix(".safetensors").name
+    return UserError(
+        f"{file}: pickled weights are refused, because unpickling runs code from the file. Convert "
+        "them once, in an environment with torch:\n"
+        "    import safetensors.torch, torch\n"
+        f'    state_dict = torch.load("{file}", map_location="cpu", weights_only=True)\n'
+        f'    safetensors.torch.save_file(state_dict, "{new}")\n'
+        f"and use {new}."
+    )
