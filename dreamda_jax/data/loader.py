@@ -1,17 +1,13 @@
 """Decoding many seeds ahead of time, in Grain's threads or worker processes."""
 
 import dataclasses
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import grain
 import numpy as np
-from absl import flags
 
+from dreamda_jax.data.read_ahead import read_ahead
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.transforms import Crop, ImageError, decode_image
 
@@ -64,16 +60,11 @@ def load_seeds(
       ValueError: a negative number of workers or threads, `prefetch` below 1, a bad `crop`.
       Exception: whatever the source or the disk raises; only `ImageError` becomes a `Seed`.
     """
-    if num_workers < 0 or num_threads < 0 or prefetch < 1:
-        raise ValueError(
-            "num_workers and num_threads must be at least 0 and prefetch at least 1, got "
-            f"{num_workers}, {num_threads}, {prefetch}"
-        )
     if resolution < 1 or crop not in ("center", "squash"):
         raise ValueError(f"bad resolution {resolution} or crop {crop!r}")
-    order = [int(index) for index in indices]
     decode = _Decode(source=source, resolution=resolution, crop=crop)
-    return _iterate(order, decode, min(num_workers, len(order)), num_threads, prefetch)
+    seeds = grain.MapDataset.source([int(index) for index in indices]).map(decode)
+    return read_ahead(seeds, num_workers=num_workers, num_threads=num_threads, prefetch=prefetch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,53 +93,3 @@ class _Decode:
             # The short side decides for both ways of cropping.
             min(image.width, image.height) < self.resolution,
         )
-
-
-def _iterate(
-    order: list[int], decode: _Decode, num_workers: int, num_threads: int, prefetch: int
-) -> Generator[Seed, None, None]:
-    if not order:
-        return
-    per_process = max(1, prefetch // max(1, num_workers))
-    dataset = (
-        grain.MapDataset.source(order)
-        .map(decode)
-        .to_iter_dataset(
-            grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=per_process)
-        )
-    )
-    if num_workers:
-        # Grain reads one of its flags here and fails outside of an absl application (a notebook,
-        # a test), where nobody has parsed them.
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()
-        dataset = dataset.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1),
-            _start_worker,
-        )
-        # Through the pipe rather than through shared memory: /dev/shm is 64 MB in a container by
-        # default, and blocks there outlive a process that is killed.
-        dataset = grain.experimental.WithOptionsIterDataset(
-            dataset, grain.experimental.DatasetOptions(min_shm_size=2**62)
-        )
-    iterator = iter(dataset)
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
-
-
-def _start_worker(worker: int, count: int) -> None:
-    """Runs first in every worker process."""
-    del worker, count
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Without this, workers of a parent that was killed would wait for their queue for ever.
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -31,9 +31,10 @@ except ImportError:  # Windows: no lock; two processes then waste work but damag
 
 _FORMAT = "dreamda_jax run"
 _PACKAGES = (
-    *("array-record", "diffusers", "dreamda-jax", "flax", "jax", "numpy", "pillow"),
-    *("tensorflow-datasets", "transformers"),
+    *("array-record", "diffusers", "dreamda-jax", "flax", "grain", "jax", "numpy", "optax"),
+    *("orbax-checkpoint", "pillow", "tensorflow-datasets", "transformers"),
 )
+_MADE = ("done/*.json", "run-*/checkpoints/[0-9]*")  # a shard, a checkpoint
 _ABSENT = object()
 _LOG = logging.getLogger(__name__)
 _held_descriptors: set[int] = set()
@@ -211,7 +212,7 @@ def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _has_made_something(directory: Path) -> bool:
-    return any(directory.glob("done/*.json"))
+    return any(any(directory.glob(pattern)) for pattern in _MADE)
 
 
 def _lock(directory: Path, process_index: int) -> int | None:

@@ -1,0 +1,86 @@
+"""Running a Grain data set ahead of its consumer, in threads or worker processes, and ending it."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Generator
+from typing import TypeVar
+
+import grain
+from absl import flags
+
+T = TypeVar("T")
+
+
+def read_ahead(
+    dataset: "grain.MapDataset[T]", *, num_workers: int, num_threads: int, prefetch: int
+) -> Generator[T, None, None]:
+    """Yields a data set's elements in their order, computed ahead of the consumer.
+
+    Closing the iterator early (`close()`, or leaving a `with contextlib.closing(...)`) stops the
+    threads and worker processes. The result does not depend on `num_workers` or `num_threads`.
+
+    Args:
+      dataset: the elements; pickled, with all that its functions hold, if there are workers.
+      num_workers: processes; 0 works in threads of this process. Each takes seconds to start,
+        since it imports Grain and the caller's main module afresh.
+      num_threads: threads in each process.
+      prefetch: how many elements to work on or hold ready, over all processes.
+
+    Raises:
+      ValueError: a negative number of workers or threads, or `prefetch` below 1.
+      Exception: whatever the data set raises, in this process, at its element's turn.
+    """
+    if num_workers < 0 or num_threads < 0 or prefetch < 1:
+        raise ValueError(
+            "num_workers and num_threads must be at least 0 and prefetch at least 1, got "
+            f"{num_workers}, {num_threads}, {prefetch}"
+        )
+    return _iterate(dataset, min(num_workers, len(dataset)), num_threads, prefetch)
+
+
+def _iterate(
+    elements: "grain.MapDataset[T]", num_workers: int, num_threads: int, prefetch: int
+) -> Generator[T, None, None]:
+    if not len(elements):
+        return
+    per_process = max(1, prefetch // max(1, num_workers))
+    dataset = elements.to_iter_dataset(
+        grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=per_process)
+    )
+    if num_workers:
+        # Grain reads one of its flags here and fails outside of an absl application (a notebook,
+        # a test), where nobody has parsed them.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1),
+            _start_worker,
+        )
+        # Through the pipe rather than through shared memory: /dev/shm is 64 MB in a container by
+        # default, and blocks there outlive a process that is killed.
+        dataset = grain.experimental.WithOptionsIterDataset(
+            dataset, grain.experimental.DatasetOptions(min_shm_size=2**62)
+        )
+    iterator = iter(dataset)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+def _start_worker(worker: int, count: int) -> None:
+    """Runs first in every worker process."""
+    del worker, count
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Without this, workers of a parent that was killed would wait for their queue for ever.
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
