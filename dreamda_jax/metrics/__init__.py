@@ -1,0 +1,1 @@
+"""Measures of classifiers and of sets of images: pure functions of predictions and features."""

@@ -1,0 +1,141 @@
+"""The lines a classifier's training begins with, and the table it ends with."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class RunResult(NamedTuple):
+    """What one run, of several that differ in their seed, came to.
+
+    Attributes:
+      seed: of this run.
+      test_accuracy: of the last weights, in [0, 1].
+      best_test_accuracy: of the weights that did best on the validation set, on the test set; None
+        without a validation set.
+      best_step: the step of those weights.
+      train_loss: the last one.
+      images_per_second: trained on, compilation and evaluation left out.
+      seconds: the whole run took.
+    """
+
+    seed: int
+    test_accuracy: float
+    best_test_accuracy: float | None
+    best_step: int | None
+    train_loss: float
+    images_per_second: float
+    seconds: float
+
+
+def start(
+    *,
+    devices: str,
+    classifier: str,
+    num_params: int,
+    weights: str,
+    num_real: int,
+    num_synthetic: int,
+    num_classes: int,
+    resolution: int,
+    num_steps: int,
+    num_epochs: float,
+    batch_size: int,
+    optimizer: str,
+    schedule: str,
+    num_runs: int,
+    forward_flops: float,
+    output: str,
+) -> str:
+    """What is about to be trained, on what, and how.
+
+    Args:
+      devices: in words.
+      classifier: its name.
+      num_params: of the classifier.
+      weights: where they come from, or "scratch".
+      num_real: real training images.
+      num_synthetic: synthetic ones.
+      num_classes: of the data.
+      resolution: of the images as the classifier sees them.
+      num_steps: of the optimizer, in all.
+      num_epochs: passes over the training images that these make.
+      batch_size: images of a step, on all devices together.
+      optimizer: in words, with its settings.
+      schedule: of the learning rate, in words.
+      num_runs: trainings that differ in their seed.
+      forward_flops: of the network on one image; a training step does about three times as much.
+      output: the directory.
+    """
+    start_from = "from scratch" if weights == "scratch" else f"weights: {weights}"
+    teraflop = 3 * forward_flops * batch_size * num_steps * num_runs / 1e12
+    runs = f", {num_runs} runs" if num_runs > 1 else ""
+    synthetic = f" + {num_synthetic:,} synthetic" if num_synthetic else ""
+    return "\n".join(
+        [
+            f"devices     {devices}",
+            f"classifier  {classifier}, {num_params / 1e6:.2f} M parameters, {start_from}",
+            f"data        {num_real:,} real{synthetic} images of {num_classes} classes, "
+            f"{resolution}x{resolution}",
+            f"steps       {num_steps:,}, batches of {batch_size:,}, {num_epochs:,.1f} epochs{runs}",
+            f"optimizer   {optimizer}, {schedule}",
+            f"cost        about {teraflop:,.{0 if teraflop >= 100 else 2}f} TFLOP in all, "
+            f"{3 * forward_flops / 1e9:.3g} GFLOP an image",
+            f"output      {output}",
+        ]
+    )
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (n − 1); of a single value there is none.
+
+    Raises:
+      ValueError: no values.
+    """
+    if not values:
+        raise ValueError("there is no mean of nothing")
+    mean = float(np.mean(values, dtype=np.float64))
+    return mean, float(np.std(values, ddof=1, dtype=np.float64)) if len(values) > 1 else None
+
+
+def closing_table(runs: Sequence[RunResult], *, measured_on: str = "test") -> str:
+    """A row per run and one of means ± standard deviations, as plain text.
+
+    Args:
+      runs: at least one.
+      measured_on: the name of the set whose accuracy they hold.
+
+    Raises:
+      ValueError: no runs.
+    """
+    best = [run.best_test_accuracy for run in runs if run.best_test_accuracy is not None]
+    columns = [
+        ["run", *(f"seed {run.seed}" for run in runs), "mean"],
+        _column(f"{measured_on} accuracy", "{:.2%}", [run.test_accuracy for run in runs]),
+        _column("train loss", "{:.4f}", [run.train_loss for run in runs]),
+        _column("images/s", "{:,.1f}", [run.images_per_second for run in runs]),
+        _column("seconds", "{:,.1f}", [run.seconds for run in runs]),
+    ]
+    if best:
+        cells = [
+            "-"
+            if run.best_test_accuracy is None
+            else f"{run.best_test_accuracy:.2%} (step {run.best_step:,})"
+            for run in runs
+        ]
+        columns.insert(2, ["best on validation", *cells, _mean_in_words("{:.2%}", best)])
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])
+        for first, *others in rows
+    )
+
+
+def _column(title: str, form: str, values: Sequence[float]) -> list[str]:
+    return [title, *(form.format(value) for value in values), _mean_in_words(form, values)]
+
+
+def _mean_in_words(form: str, values: Sequence[float]) -> str:
+    return " ± ".join(form.format(value) for value in mean_and_std(values) if value is not None)
