@@ -2,6 +2,10 @@
 
 Synthesis is data parallel with no communication: one program per device, the parameters on each
 device once, the seeds split among them. Hosts never talk to each other.
+
+Training is one program over all devices of all hosts: rows of the global batch are split over the
+mesh's two axes ("data", "fsdp"), parameters and optimizer state over "fsdp" where that axis is
+longer than one.
 """
 
 from collections.abc import Callable
@@ -9,13 +13,23 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dreamda_jax.errors import UserError
 
 _AXIS = "devices"
+_ROW_AXES = ("data", "fsdp")
+_MIN_SHARDED = 1 << 12  # elements; smaller arrays cost more in messages than they save in memory
 
 
 def local_device_count() -> int:
     """How many devices this process drives."""
     return jax.local_device_count()
+
+
+def device_count() -> int:
+    """How many devices the whole job has."""
+    return jax.device_count()
 
 
 def process_index() -> int:
@@ -40,8 +54,8 @@ def replicate(array: np.ndarray) -> jax.Array:
     The host array is the only other copy, so loading a model leaf by leaf needs one leaf of extra
     memory.
     """
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (_AXIS,))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(_AXIS))
+    mesh = Mesh(np.array(jax.local_devices()), (_AXIS,))
+    sharding = NamedSharding(mesh, PartitionSpec(_AXIS))
     shape = (local_device_count(), *array.shape)
     return jax.make_array_from_callback(shape, sharding, lambda _: array[None])
 
@@ -64,3 +78,69 @@ def split_rows(tree: Any) -> Any:
 def join_rows(tree: Any) -> Any:
     """[devices, b, ...] → [devices · b, ...] on the host, as numpy: waits for the devices."""
     return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
+
+
+def training_mesh(fsdp: int = 1) -> Mesh:
+    """All devices of the job as a mesh [devices / fsdp, fsdp] with the axes "data" and "fsdp".
+
+    Args:
+      fsdp: over how many devices parameters and optimizer state are split; 1 replicates them.
+
+    Raises:
+      UserError: the number of devices is no multiple of `fsdp`.
+    """
+    count = device_count()
+    if fsdp < 1 or count % fsdp:
+        raise UserError(
+            f"fsdp={fsdp} does not divide the {count} devices of this job: choose a divisor."
+        )
+    # Devices are numbered process by process, which keeps a host's rows of a batch together.
+    return Mesh(np.array(jax.devices()).reshape(count // fsdp, fsdp), _ROW_AXES)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def state_sharding(mesh: Mesh, state: Any) -> Any:
+    """The sharding of every array of a training state (parameters, optimizer, averages).
+
+    The longest axis that "fsdp" divides is split; arrays with none, and small ones, are replicated.
+
+    Args:
+      mesh: from `training_mesh`.
+      state: a tree of arrays or of `jax.ShapeDtypeStruct`.
+    """
+    parts = mesh.shape["fsdp"]
+
+    def sharding(leaf: Any) -> NamedSharding:
+        axes = [axis for axis, size in enumerate(leaf.shape) if size % parts == 0]
+        if parts == 1 or leaf.size < _MIN_SHARDED or not axes:
+            return replicated(mesh)
+        longest = max(axes, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, "fsdp"))
+
+    return jax.tree.map(sharding, state)
+
+
+def global_rows(mesh: Mesh, tree: Any) -> Any:
+    """Global arrays [b, ...], split by row, of this host's rows (numpy [b / hosts, ...]).
+
+    Raises:
+      ValueError: the rows do not divide among the devices.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(_ROW_AXES))
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def to_host(tree: Any) -> Any:
+    """A sharded tree as whole numpy arrays on every host: waits for the devices."""
+
+    def whole(leaf: Any) -> np.ndarray:
+        if not leaf.is_fully_addressable:  # parts live on other hosts: gather them first
+            target = replicated(leaf.sharding.mesh)
+            leaf = jax.jit(lambda x: x, out_shardings=target)(leaf)
+        return np.asarray(leaf)
+
+    return jax.tree.map(whole, tree)

@@ -1,0 +1,1 @@
+"""Training a classifier: optimizer, state, steps and the loop around them."""

@@ -1,0 +1,50 @@
+"""The weights that did best on the validation set."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dreamda_jax.checkpoint import Checkpoints
+from dreamda_jax.report.training_log import read_log
+from dreamda_jax.training.state import TrainState
+from dreamda_jax.types import Params
+
+METRIC = "validation/accuracy"
+
+
+class Best:
+    """Validates, and keeps the best weights in `directory/best`.
+
+    Which were the best so far is read from the log, which a resumed training has cut back to the
+    step it goes on from.
+
+    Args:
+      directory: of the run, with its log.
+      measure: accuracy of variables on the validation set, in [0, 1]; None: there is no such set.
+    """
+
+    def __init__(self, directory: Path, measure: Callable[[Params], float] | None) -> None:
+        self._measure = measure
+        self._checkpoints = Checkpoints(directory / "best", keep=1) if measure else None
+        reached = [row[METRIC] for row in read_log(directory) if METRIC in row]
+        self._accuracy = max(reached, default=-1.0)
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """The metrics of a state; its weights are kept if they are the best so far."""
+        if self._measure is None or self._checkpoints is None:
+            return {}
+        variables = state.variables
+        reached = self._measure(variables)
+        if reached > self._accuracy:
+            self._accuracy = reached
+            self._checkpoints.save(int(state.step), variables)
+        return {METRIC: reached}
+
+    def restore(self, like: Any) -> tuple[int, Params] | None:
+        """(step, variables) of the best weights; None without a validation set."""
+        return self._checkpoints.restore(like) if self._checkpoints else None
+
+    def close(self) -> None:
+        """Waits until they are on the disk."""
+        if self._checkpoints is not None:
+            self._checkpoints.close()
