@@ -2,7 +2,8 @@
 
 Sections end at the entry points: below them everything takes keyword arguments of the same names,
 whose docstrings say what they mean (`source`: dreamda_jax/data, `method`:
-dreamda_jax/synthesis/dreamda.py).
+dreamda_jax/synthesis/dreamda.py, training: dreamda_jax/options.py, dreamda_jax/training/recipes.py
+and dreamda_jax/data/augment/policy.py).
 """
 
 from ml_collections import ConfigDict
@@ -51,10 +52,84 @@ def get_config() -> ConfigDict:
     )
     config.output = ConfigDict({"path": "runs/dreamda", "format": "png", "quality": 95})
     config.loader = ConfigDict({"num_workers": 4})  # worker processes that decode images
+    _add_training(config)
     return config
 
 
-def get_tfds_config(name: str, *, split: str, num_variants: int) -> ConfigDict:
+def _add_training(config: ConfigDict) -> None:
+    """The classifier: ResNet-50 on the real images, the official release's recipe."""
+    config.classifier = ConfigDict(
+        {
+            "name": "resnet50",
+            "weights": "scratch",  # or "pretrained", a safetensors file, a hub id
+            "stem": "imagenet",
+            "image_size": 0,  # 0 is the architecture's usual one
+            "canvas": 0,
+            "crop": "center",
+            "dtype": "bfloat16",
+        }
+    )
+    config.data = ConfigDict(
+        {
+            "train_on": "real",  # or "synthetic", "mixed"
+            "synthetic": placeholder(str),  # default: output.path
+            "synthetic_ratio": placeholder(float),  # default: every image once an epoch
+            "expansion": 0,
+        }
+    )
+    config.augment = ConfigDict(
+        {
+            "crop": "resized",
+            "crop_scale_min": 0.08,
+            "flip": True,
+            "rand_augment": False,
+            "rand_augment_ops": 2,
+            "rand_augment_magnitude": 9,
+            "rand_augment_random_magnitude": False,
+            "random_erasing": 0.0,
+            "cutmix": 0.0,
+            "mixup": 0.0,
+        }
+    )
+    config.train = ConfigDict(
+        {
+            "method": "supervised",
+            "output": "runs/classifier",
+            "num_runs": 1,
+            "seed": 0,
+            "checkpoint_every": 0,  # steps; 0 is once an epoch
+            "log_every": 10,
+            "fsdp": 1,
+            "recipe": "official",  # gives what is not given here
+            "optimizer": placeholder(str),
+            "learning_rate": placeholder(float),
+            "momentum": placeholder(float),
+            "weight_decay": placeholder(float),
+            "batch_size": placeholder(int),
+            "num_epochs": placeholder(int),
+            "num_steps": placeholder(int),
+            "schedule": placeholder(str),
+            "warmup_epochs": placeholder(float),
+            "warmup_learning_rate": placeholder(float),
+            "decay_epochs": placeholder(float),
+            "decay_rate": placeholder(float),
+            "label_smoothing": placeholder(float),
+            "ema_decay": placeholder(float),
+            "clip_norm": placeholder(float),
+        }
+    )
+    # What differs from section `source`; a section whose fields are all None is not used.
+    config.validation = _held_out()  # chooses the best weights
+    config.test = _held_out()  # is reported
+
+
+def _held_out() -> ConfigDict:
+    return ConfigDict({name: placeholder(str) for name in ("kind", "path", "split", "name")})
+
+
+def get_tfds_config(
+    name: str, *, split: str, num_variants: int, test_split: str = "test"
+) -> ConfigDict:
     """The same for an image classification set of TFDS, written to runs/<name>."""
     config = get_config()
     config.source = ConfigDict(
@@ -67,4 +142,6 @@ def get_tfds_config(name: str, *, split: str, num_variants: int) -> ConfigDict:
     )
     config.synthesis.num_variants = num_variants
     config.output.path = f"runs/{name}"
+    config.train.output = f"runs/{name}_classifier"
+    config.test.split = test_split
     return config

@@ -38,4 +38,19 @@ def get_config() -> ConfigDict:
     config.synthesis.update({"num_variants": 4, "seeds_per_device": 10, "seeds_per_shard": 20})
     config.output.path = "runs/fashion"
     config.loader.num_workers = 0
+    config.classifier.update(
+        {"name": "resnet_tiny", "image_size": 32, "canvas": 32, "dtype": "float32"}
+    )
+    config.augment.crop = "shifted"
+    config.train.update(
+        {
+            "output": "runs/fashion_classifier",
+            "num_steps": 600,
+            "learning_rate": 0.05,
+            "weight_decay": 5e-4,
+            "checkpoint_every": 100,
+        }
+    )
+    config.validation.split = "validation"
+    config.test.split = "test"
     return config

@@ -49,7 +49,7 @@ def generation(config: dict[str, Any]) -> Generation:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    command_line.check_sections(config, _SECTIONS)
+    command_line.check_sections(config, options.SECTIONS)
     bind = functools.partial(command_line.bind, config)
     image = bind("image", options.Image)
     synthesis = bind("synthesis", options.Synthesis)
@@ -72,7 +72,7 @@ def generation(config: dict[str, Any]) -> Generation:
     with command_line.as_user_error("method"):
         method.check(model)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
-    settings = {key: dict(value) for key, value in config.items() if key != "loader"}
+    settings = {key: dict(config[key]) for key in _SECTIONS if key != "loader"}
     del settings["output"]["path"]  # a data set may be moved, a checkpoint too
     del settings["model"]["path"]
     settings["sha256"] = {

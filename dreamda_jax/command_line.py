@@ -38,6 +38,12 @@ def define_config_flag() -> None:
         )
 
 
+def define_dry_run_flag() -> None:
+    """`--dry_run`, for entry points that cost time or money."""
+    if "dry_run" not in FLAGS:
+        flags.DEFINE_bool("dry_run", False, "Say what would be made and at what cost, and stop.")
+
+
 def read_config() -> dict[str, Any]:
     """The resolved configuration as nested plain dicts.
 
@@ -166,7 +172,7 @@ def _describe(hint: Any) -> str:
 def _help(module: types.ModuleType) -> str:
     lines = [(module.__doc__ or "").strip(), "", "Flags:"]
     own = FLAGS.get_key_flags_for_module(sys.argv[0])  # absl's name for the main module
-    shared = [FLAGS["config"]] if "config" in FLAGS else []
+    shared = [FLAGS[name] for name in ("config", "dry_run") if name in FLAGS]
     for flag in [*shared, *own]:
         default = "" if flag.default is None else f" (default: {flag.default})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax import build
 
 command_line.define_config_flag()
-flags.DEFINE_bool("dry_run", False, "Say what would be made and at what cost, and stop.")
+command_line.define_dry_run_flag()
 
 
 def main() -> int:

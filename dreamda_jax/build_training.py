@@ -1,0 +1,193 @@
+"""From a configuration to the checked objects a classifier's training needs."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dreamda_jax import command_line, mesh, options
+from dreamda_jax.data import classes, sources
+from dreamda_jax.data.augment.policy import Augment
+from dreamda_jax.data.synthetic_source import SyntheticSource
+from dreamda_jax.data.training_stream import epoch_length
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.classifiers import registry
+from dreamda_jax.training.recipes import RECIPES, Recipe
+
+_SECTIONS = ("source", "classifier", "data", "augment", "train", "validation", "test")
+_RECIPE_FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
+_CHECKPOINTS = 50  # at most, by default: a tiny set has epochs of a few steps
+
+
+class Training(NamedTuple):
+    """Everything but the parameters: no weight has been read yet.
+
+    Attributes:
+      settings: what decides the result, for comparison when a run is taken up again.
+      job: section "train"; likewise classifier, data, augment and loader.
+      recipe: the numbers, the named recipe's with those of section "train" over them.
+      architecture: of the classifier.
+      label_names: classes, in the order of the labels of every set below.
+      real: training images, or None.
+      synthetic: training images made by `generate`, or None.
+      validation: chooses the best weights, or None.
+      test: is reported, or None.
+      image_size: side that the network sees.
+      canvas: side to which images are decoded.
+      epoch_images: images of an epoch.
+      num_steps: of the whole training.
+      checkpoint_every: steps.
+    """
+
+    settings: dict[str, Any]
+    job: options.Train
+    classifier: options.Classifier
+    data: options.TrainingData
+    augment: Augment
+    loader: options.Loader
+    recipe: Recipe
+    architecture: registry.Architecture
+    label_names: tuple[str, ...]
+    real: sources.Source | None
+    synthetic: sources.Source | None
+    validation: sources.Source | None
+    test: sources.Source | None
+    image_size: int
+    canvas: int
+    epoch_images: int
+    num_steps: int
+    checkpoint_every: int
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps that show as many images as an epoch has."""
+        return self.epoch_images / self.recipe.batch_size
+
+
+def training(config: dict[str, Any]) -> Training:
+    """Checks a configuration and opens what it names.
+
+    Raises:
+      UserError: a field is unknown or has a value that does not fit, or something it names is not
+        there.
+    """
+    command_line.check_sections(config, options.SECTIONS)
+    bind = functools.partial(command_line.bind, config)
+    classifier = bind("classifier", options.Classifier)
+    data = bind("data", options.TrainingData)
+    augment = bind("augment", Augment)
+    loader = bind("loader", options.Loader)
+    job, recipe = _job_and_recipe(config)
+    architecture = command_line.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
+    image_size = classifier.image_size or architecture.image_size
+    canvas = classifier.canvas or round(image_size * 8 / 7)
+    if canvas < image_size:
+        raise UserError(f"classifier.canvas={canvas} is smaller than the image size {image_size}")
+    devices = mesh.device_count()
+    if recipe.batch_size % devices:
+        raise UserError(
+            f"train.batch_size={recipe.batch_size} is the global batch and must be a multiple of "
+            f"the {devices} devices of this job"
+        )
+    real, synthetic = _training_sets(config, data)
+    label_names = (real or synthetic).label_names  # type: ignore[union-attr]
+    held_out = {
+        name: _held_out(config, name, label_names, trained_on=real)
+        for name in ("validation", "test")
+    }
+    if not any(held_out.values()):
+        raise UserError(
+            "there is nothing to measure accuracy on: give section test (or validation) what "
+            "differs from section source, such as --config.test.split=test or, for folders, "
+            "--config.test.path=my_test_images"
+        )
+    epoch_images = epoch_length(real, synthetic, data.synthetic_ratio)
+    num_steps = recipe.steps(epoch_images)
+    every = job.checkpoint_every or max(
+        1, round(epoch_images / recipe.batch_size), -(-num_steps // _CHECKPOINTS)
+    )
+    settings = _settings(config, recipe, real=real, synthetic=synthetic, **held_out)
+    return Training(
+        settings,
+        job,
+        classifier,
+        data,
+        augment,
+        loader,
+        recipe,
+        architecture,
+        tuple(label_names),
+        real,
+        synthetic,
+        held_out["validation"],
+        held_out["test"],
+        image_size,
+        canvas,
+        epoch_images,
+        num_steps,
+        every,
+    )
+
+
+def _job_and_recipe(config: Mapping[str, Any]) -> tuple[options.Train, Recipe]:
+    section = config.get("train", {})
+    numbers = {k: v for k, v in section.items() if k in _RECIPE_FIELDS and v is not None}
+    rest = {k: v for k, v in section.items() if k not in _RECIPE_FIELDS}
+    job = command_line.bind({"train": rest}, "train", options.Train)
+    named = dataclasses.asdict(command_line.choose(RECIPES, job.recipe, "train.recipe"))
+    return job, command_line.bind({"train": {**named, **numbers}}, "train", Recipe)
+
+
+def _training_sets(
+    config: Mapping[str, Any], data: options.TrainingData
+) -> tuple[sources.Source | None, sources.Source | None]:
+    real: sources.Source | None = None
+    synthetic: sources.Source | None = None
+    if data.train_on != "synthetic":
+        real = sources.open_source(**config["source"])
+        classes.check_labels(real)
+    if data.train_on != "real":
+        directory = Path(data.synthetic or config["output"]["path"])
+        synthetic = SyntheticSource(directory, expansion=data.expansion)
+        if real is not None:
+            synthetic = classes.match_classes(
+                real.label_names, synthetic, what=f"the synthetic set {directory}"
+            )
+    return real, synthetic
+
+
+def _held_out(
+    config: Mapping[str, Any],
+    section: str,
+    label_names: tuple[str, ...],
+    *,
+    trained_on: sources.Source | None,
+) -> sources.Source | None:
+    """The set of section "validation" or "test": its fields over those of section "source"."""
+    fields = {name: value for name, value in config.get(section, {}).items() if value is not None}
+    if not fields:
+        return None
+    inherited = {} if "kind" in fields else config["source"]
+    source = sources.open_source(**{**inherited, **fields})
+    classes.check_labels(source)
+    if trained_on is not None and source.fingerprint() == trained_on.fingerprint():
+        raise UserError(
+            f"section {section} names the training set itself ({len(source):,} images): its "
+            "accuracy would mean nothing. Give images that are not trained on."
+        )
+    return classes.match_classes(label_names, source, what=f"the {section} set")
+
+
+def _settings(
+    config: Mapping[str, Any], recipe: Recipe, **sets: sources.Source | None
+) -> dict[str, Any]:
+    settings = {name: dict(config.get(name, {})) for name in _SECTIONS}
+    for name in ("output", "num_runs", "log_every"):
+        settings["train"].pop(name, None)  # a run may be moved, and more runs be added
+    settings["train"].update(dataclasses.asdict(recipe))
+    settings["data"].pop("synthetic", None)
+    settings["sha256"] = {
+        name: source.fingerprint() for name, source in sets.items() if source is not None
+    }
+    return settings

@@ -1,0 +1,116 @@
+"""Train a classifier on real, synthetic or mixed images, and report its top-1 accuracy.
+
+    python -m dreamda_jax.train --config configs/fashion.py
+    python -m dreamda_jax.train --config configs/fashion.py --config.data.train_on=mixed
+    python -m dreamda_jax.train --config configs/fashion.py --config.train.num_runs=3
+    python -m dreamda_jax.train --config configs/pets.py --config.classifier.weights=pretrained
+
+Synthetic images are those that `python -m dreamda_jax.generate` made with the same configuration.
+Run the same command again to continue a training that was interrupted.
+"""
+
+import functools
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from dreamda_jax import command_line
+
+if TYPE_CHECKING:  # JAX and Flax take seconds that --help should not cost
+    from dreamda_jax import build_training
+    from dreamda_jax.report.training_summary import RunResult
+
+command_line.define_config_flag()
+command_line.define_dry_run_flag()
+
+
+def main() -> int:
+    """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
+    from dreamda_jax import interrupt
+
+    config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
+    try:
+        return interrupt.run_interruptibly(functools.partial(_train, config, dry_run)) or 0
+    except interrupt.Stopped as stopped:
+        print(f"stopped by {stopped}; run the same command again to continue")
+        return 128 + stopped.signum
+
+
+def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
+    from dreamda_jax import build_training, mesh
+    from dreamda_jax.data import run_directory
+    from dreamda_jax.training_programs import Programs
+    from dreamda_jax.training_run import TrainingRun
+
+    parts = build_training.training(config)
+    output = Path(parts.job.output)
+    run_directory.check_settings(output, parts.settings)
+    print(_summary(parts), flush=True)
+    if dry_run:
+        return 0
+    results: list[RunResult] = []
+    with run_directory.open_run(output, parts.settings, process_index=mesh.process_index()):
+        programs = Programs(parts)
+        for run in range(parts.job.num_runs):
+            print(f"run {run}       seed {parts.job.seed + run}", flush=True)
+            result = TrainingRun(parts, programs, run).train(stop)
+            if result is None:
+                return 0
+            results.append(result)
+        _finish(parts, results)
+    return 0
+
+
+def _summary(parts: "build_training.Training") -> str:
+    import jax
+
+    from dreamda_jax import mesh, training_programs
+    from dreamda_jax.report import flops, training_summary
+    from dreamda_jax.training.state import initial_variables
+
+    module = training_programs.open_module(parts)
+    variables = jax.eval_shape(
+        functools.partial(initial_variables, module, image_size=parts.image_size),
+        jax.random.key(0),
+    )
+    images = jax.ShapeDtypeStruct((1, parts.image_size, parts.image_size, 3), jax.numpy.float32)
+    forward = flops.count_flops(functools.partial(module.apply, train=False), variables, images)
+    recipe = parts.recipe
+    return training_summary.start(
+        devices=mesh.describe_devices(),
+        classifier=parts.classifier.name,
+        num_params=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+        weights=parts.classifier.weights,
+        num_real=len(parts.real) if parts.real else 0,
+        num_synthetic=len(parts.synthetic) if parts.synthetic else 0,
+        num_classes=len(parts.label_names),
+        resolution=parts.image_size,
+        num_runs=parts.job.num_runs,
+        num_steps=parts.num_steps,
+        num_epochs=parts.num_steps * recipe.batch_size / parts.epoch_images,
+        batch_size=recipe.batch_size,
+        optimizer=f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}",
+        schedule=recipe.schedule,
+        forward_flops=forward,
+        output=parts.job.output,
+    )
+
+
+def _finish(parts: "build_training.Training", results: "list[RunResult]") -> None:
+    from dreamda_jax import mesh
+    from dreamda_jax.data import atomic
+    from dreamda_jax.report import training_summary
+
+    output = Path(parts.job.output)
+    if mesh.process_index() == 0:
+        rows = {"runs": [result._asdict() for result in results]}
+        atomic.write_atomically(output / "results.json", atomic.to_json(rows))
+    measured_on = "test" if parts.test else "validation"
+    print(training_summary.closing_table(results, measured_on=measured_on))
+    print(f"done        {output / 'results.json'}; look at {output / 'run-0' / 'confusion.png'}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
