@@ -1,1 +1,1 @@
-"""Real images in, synthetic records out. Host side only: nothing here imports jax."""
+"""Sources, records and streams of images, on the host; only `augment/` runs on devices (JAX)."""
