@@ -28,6 +28,7 @@ class Training(NamedTuple):
       job: section "train"; likewise classifier, data, augment and loader.
       recipe: the numbers, the named recipe's with those of section "train" over them.
       architecture: of the classifier.
+      weights: a file, a directory or a hub id to start from; None: from scratch.
       label_names: classes, in the order of the labels of every set below.
       real: training images, or None.
       synthetic: training images made by `generate`, or None.
@@ -48,6 +49,7 @@ class Training(NamedTuple):
     loader: options.Loader
     recipe: Recipe
     architecture: registry.Architecture
+    weights: str | None
     label_names: tuple[str, ...]
     real: sources.Source | None
     synthetic: sources.Source | None
@@ -117,6 +119,7 @@ def training(config: dict[str, Any]) -> Training:
         loader,
         recipe,
         architecture,
+        _weights(classifier, architecture),
         tuple(label_names),
         real,
         synthetic,
@@ -137,6 +140,20 @@ def _job_and_recipe(config: Mapping[str, Any]) -> tuple[options.Train, Recipe]:
     job = command_line.bind({"train": rest}, "train", options.Train)
     named = dataclasses.asdict(command_line.choose(RECIPES, job.recipe, "train.recipe"))
     return job, command_line.bind({"train": {**named, **numbers}}, "train", Recipe)
+
+
+def _weights(classifier: options.Classifier, architecture: registry.Architecture) -> str | None:
+    if classifier.weights == "scratch":
+        return None
+    if classifier.weights != "pretrained":
+        return classifier.weights
+    if architecture.hub_id is None:
+        having = [name for name, known in registry.ARCHITECTURES.items() if known.hub_id]
+        raise UserError(
+            f"there are no standard ImageNet weights of {architecture.name}: use "
+            "classifier.weights=scratch, or one of these classifiers: " + ", ".join(having)
+        )
+    return architecture.hub_id
 
 
 def _training_sets(

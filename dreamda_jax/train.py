@@ -82,7 +82,7 @@ def _summary(parts: "build_training.Training") -> str:
         devices=mesh.describe_devices(),
         classifier=parts.classifier.name,
         num_params=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        weights=parts.classifier.weights,
+        weights=parts.weights or "scratch",
         num_real=len(parts.real) if parts.real else 0,
         num_synthetic=len(parts.synthetic) if parts.synthetic else 0,
         num_classes=len(parts.label_names),

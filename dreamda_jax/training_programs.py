@@ -70,12 +70,13 @@ class Programs:
         """
         # Drawn by the hardware's generator: threefry takes three times as long to compile.
         variables = self._initial(jax.random.key(seed, impl="rbg"))
-        weights = self._parts.classifier.weights
-        if weights != "scratch":
-            loaded = pretrained.load(self._parts.architecture, meshes.to_host(variables), weights)
+        if self._parts.weights is not None:
+            loaded = pretrained.load(
+                self._parts.architecture, meshes.to_host(variables), self._parts.weights
+            )
             if loaded.head_replaced:
                 print(f"head        {loaded.head_replaced}", flush=True)
-            variables = loaded.variables
+            variables = {**variables, **loaded.variables}  # Swin has no batch_stats to load
         return self._place(variables)
 
     def step(self, seed: int) -> loop.Step:

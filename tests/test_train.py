@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax import train
+from dreamda_jax import build_training, train
 from dreamda_jax.data import dataset, records, shards
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
@@ -136,6 +136,16 @@ def test_weights_of_ones_own_go_on_with_another_number_of_classes(tmp_path, caps
     config["train"]["output"] = str(tmp_path / "other")
     assert run(config) == 0
     assert "10" in next(x for x in capsys.readouterr().out.splitlines() if x.startswith("head"))
+
+
+def test_pretrained_means_the_standard_weights_of_the_hub(tmp_path):
+    config = make_config(tmp_path)
+    config["classifier"] |= {"name": "swin_v2_t", "weights": "pretrained"}
+    parts = build_training.training(config)
+    assert parts.weights == "timm/swinv2_tiny_window8_256.ms_in1k"
+    config["classifier"]["name"] = "resnet_tiny"
+    with pytest.raises(UserError, match=r"no standard ImageNet weights of resnet_tiny.*resnet50"):
+        run(config)
 
 
 def test_an_empty_split_is_refused(tmp_path):
