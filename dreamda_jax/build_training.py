@@ -182,7 +182,8 @@ def _held_out(
     trained_on: sources.Source | None,
 ) -> sources.Source | None:
     """The set of section "validation" or "test": its fields over those of section "source"."""
-    fields = {name: value for name, value in config.get(section, {}).items() if value is not None}
+    # An empty value switches a field off on the command line, where None cannot be said.
+    fields = {name: value for name, value in config.get(section, {}).items() if value}
     if not fields:
         return None
     inherited = {} if "kind" in fields else config["source"]

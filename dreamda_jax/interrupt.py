@@ -70,3 +70,12 @@ def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | Non
     if signums:
         raise Stopped(signums[0])
     return result[0]
+
+
+def exit_code(job: Callable[[threading.Event], int | None]) -> int:
+    """Runs a job interruptibly and says what its process should exit with; see above."""
+    try:
+        return run_interruptibly(job) or 0
+    except Stopped as stopped:
+        print(f"stopped by {stopped}; run the same command again to continue")
+        return 128 + stopped.signum

@@ -31,11 +31,7 @@ def main() -> int:
     from dreamda_jax import interrupt
 
     config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
-    try:
-        return interrupt.run_interruptibly(functools.partial(_train, config, dry_run)) or 0
-    except interrupt.Stopped as stopped:
-        print(f"stopped by {stopped}; run the same command again to continue")
-        return 128 + stopped.signum
+    return interrupt.exit_code(functools.partial(_train, config, dry_run))
 
 
 def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:

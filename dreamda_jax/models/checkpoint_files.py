@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.models import hub
 from dreamda_jax.models.weights import PICKLED_SUFFIXES, pickled_weights, shard_files
 
 LAYOUT = """\
@@ -213,40 +214,22 @@ def _single_file(file: Path) -> UserError:
 
 def _download(repo_id: str, *, revision: str | None) -> Path:
     """Download the needed files, or fall back on the local cache if the hub cannot be reached."""
-    # Imported here: a local checkpoint needs nothing of it.
-    from huggingface_hub import list_repo_files, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
-    try:
+    def download() -> Path:
+        # Imported here: a local checkpoint needs nothing of it.
+        from huggingface_hub import list_repo_files, snapshot_download
+
         names = set(list_repo_files(repo_id, revision=revision))
         patterns = _patterns(_choose(names, where=repo_id))
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
-    except UserError:
-        raise
-    except GatedRepoError as error:
-        raise UserError(
-            f"{repo_id}: its owner asks for a licence to be accepted first. Accept it at "
-            f"https://huggingface.co/{repo_id}, run `hf auth login`, then\n{_by_hand(repo_id)}"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"{repo_id}: the hub has no revision {revision!r}.") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"{repo_id}: no such directory here, and no such model on the Hugging Face hub (or it "
-            f"is private: run `hf auth login`). For a local checkpoint give the directory's path."
-        ) from error
-    except Exception as error:  # whatever the HTTP library of the day raises: no network
-        cached = _cached(repo_id, revision=revision)
-        if cached is not None:
-            return cached
-        raise UserError(
-            f"{repo_id}: not on this machine, and the Hugging Face hub cannot be reached "
-            f"({type(error).__name__}). On a machine with network run\n{_by_hand(repo_id)}"
-        ) from error
+
+    return hub.fetch(
+        download,
+        repo_id,
+        revision=revision,
+        by_hand=_by_hand(repo_id),
+        cached=lambda: _cached(repo_id, revision=revision),
+    )
 
 
 def _cached(repo_id: str, *, revision: str | None) -> Path | None:

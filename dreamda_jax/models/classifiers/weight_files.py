@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.models import hub
 from dreamda_jax.models.weights import PICKLED_SUFFIXES
 
 WEIGHTS = "model.safetensors"
@@ -45,38 +46,20 @@ def find_weights(weights: str | os.PathLike[str], *, revision: str | None = None
 
 def _download(repo_id: str, *, revision: str | None) -> Path:
     """Download the weights, or take them from the local cache if the hub cannot be reached."""
-    # Imported here: local weights need nothing of it.
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
-    try:
-        return Path(hf_hub_download(repo_id, WEIGHTS, revision=revision))
-    except GatedRepoError as error:
-        raise UserError(
-            f"{repo_id}: its owner asks for a licence to be accepted first. Accept it at "
-            f"https://huggingface.co/{repo_id}, run `hf auth login`, then\n{_by_hand(repo_id)}"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"{repo_id}: the hub has no revision {revision!r}.") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"{repo_id}: no such file or directory here, and no such model on the Hugging Face hub "
-            "(or it is private: run `hf auth login`)."
-        ) from error
-    except Exception as error:  # no network, as the HTTP library of the day reports it
-        # An entry that is not in the *local* cache says only that the hub was not reached.
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+    def download() -> Path:
+        # Imported here: local weights need nothing of it.
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        try:
+            return Path(hf_hub_download(repo_id, WEIGHTS, revision=revision))
+        except LocalEntryNotFoundError:  # says only that the hub was not reached
+            raise
+        except EntryNotFoundError as error:
             raise UserError(f"{repo_id}: the hub has no {WEIGHTS} in this model.") from error
-        raise UserError(
-            f"{repo_id}: not on this machine, and the Hugging Face hub cannot be reached "
-            f"({type(error).__name__}). On a machine with network run\n{_by_hand(repo_id)}"
-        ) from error
+
+    return hub.fetch(download, repo_id, revision=revision, by_hand=_by_hand(repo_id))
 
 
 def _by_hand(repo_id: str) -> str:

@@ -1,0 +1,59 @@
+"""What can go wrong between here and the Hugging Face hub, in words a person can act on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dreamda_jax.errors import UserError
+
+
+def fetch(
+    download: Callable[[], Path],
+    repo_id: str,
+    *,
+    revision: str | None,
+    by_hand: str,
+    cached: Callable[[], Path | None] = lambda: None,
+) -> Path:
+    """`download()`, or what `cached()` finds if the hub cannot be reached.
+
+    Args:
+        download: raises huggingface_hub's errors; a UserError of its own passes unchanged.
+        repo_id: such as "timm/resnet50.tv_in1k".
+        revision: branch, tag or commit.
+        by_hand: the commands that bring the files here from another machine.
+        cached: what is on this machine already, complete, or None.
+
+    Raises:
+        UserError: no such model or revision, a licence to accept, or no network.
+    """
+    # Imported here: local weights need nothing of it.
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return download()
+    except UserError:
+        raise
+    except GatedRepoError as error:
+        raise UserError(
+            f"{repo_id}: its owner asks for a licence to be accepted first. Accept it at "
+            f"https://huggingface.co/{repo_id}, run `hf auth login`, then\n{by_hand}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"{repo_id}: the hub has no revision {revision!r}.") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"{repo_id}: no such file or directory here, and no such model on the Hugging Face hub "
+            "(or it is private: run `hf auth login`). For local weights give their path."
+        ) from error
+    except Exception as error:  # whatever the HTTP library of the day raises: no network
+        found = cached()
+        if found is not None:
+            return found
+        raise UserError(
+            f"{repo_id}: not on this machine, and the Hugging Face hub cannot be reached "
+            f"({type(error).__name__}). On a machine with network run\n{by_hand}"
+        ) from error
