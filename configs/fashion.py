@@ -1,9 +1,13 @@
 """The embedded sample: 200 Fashion-MNIST images and a tiny Stable Diffusion, on a laptop CPU.
 
     python -m dreamda_jax.generate --config configs/fashion.py
+    python -m dreamda_jax.train --config configs/fashion.py
+    python -m dreamda_jax.train --config configs/fashion.py --config.data.train_on=mixed \
+        --config.train.output=runs/fashion_mixed
 
 200 seed images become 800 images of 32 x 32, 45 U-Net rows (0.0077 TFLOP) each: three to four
-minutes on 2 CPU cores.
+minutes on 2 CPU cores. A training of 600 steps takes about as long and reaches about 73 % on the
+test images; docs/results.md has the measured table.
 
 Why these values, for this network (bottleneck RMS 1.4; figures of dreamda_jax/sample/README.md,
 where a classifier was trained on 200 real and 2,000 synthetic images with the seeds' labels):
@@ -13,6 +17,8 @@ where a classifier was trained on 200 real and 2,000 synthetic images with the s
   from noise_scale 8 on they dissolve.
 - 25 steps instead of 100: latents are 8 x 8, and a quarter of the cost keeps the demo short.
 - The prompt is lower case and without an adjective, as the tiny model's captions were.
+- learning_rate 0.05 lies between 0.02 and 0.1, which do alike on the validation images (75.1 and
+  75.7 % after 1,000 steps, one run each).
 """
 
 from ml_collections import ConfigDict

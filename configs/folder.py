@@ -2,6 +2,8 @@
 
     python -m dreamda_jax.generate --config configs/folder.py --dry_run --config.source.path=IMAGES
     python -m dreamda_jax.generate --config configs/folder.py --config.source.path=IMAGES
+    python -m dreamda_jax.train --config configs/folder.py --config.source.path=IMAGES \
+        --config.test.path=TEST_IMAGES --config.data.train_on=mixed
 
 Only the path has to be given. Ten variants of each image at 512 x 512 with Stable Diffusion 1.5,
 168 U-Net rows each; look at runs/folder/contact_sheet.png after the first shard and set
@@ -19,4 +21,5 @@ def get_config() -> ConfigDict:
     config = defaults.get_config()
     config.source = ConfigDict({"kind": "folder", "path": placeholder(str)})
     config.output.path = "runs/folder"
+    config.train.output = "runs/folder_classifier"
     return config

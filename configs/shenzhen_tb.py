@@ -27,4 +27,5 @@ def get_config() -> ConfigDict:
     config.image.crop = "squash"
     config.prompt.template = "A photo of a chest X-ray, {class}"
     config.output.path = "runs/shenzhen_tb"
+    config.train.output = "runs/shenzhen_tb_classifier"
     return config
