@@ -52,7 +52,7 @@ def test_magnitudes_are_torchvisions():
 
 @pytest.mark.parametrize(
     ("op", "picture"),
-    cases({*NAMES} - {"Rotate", "Contrast", "Color", "Sharpness"}),
+    cases(sorted({*NAMES} - {"Rotate", "Contrast", "Color", "Sharpness"})),
 )
 def test_equals_torchvision(op, picture):
     ours, expected, _ = apply(op, picture)
