@@ -12,7 +12,7 @@ from dreamda_jax.data.augment.policy import Augment
 from dreamda_jax.data.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.classifiers import registry
+from dreamda_jax.models.classifiers import registry, weight_files
 from dreamda_jax.training.recipes import RECIPES, Recipe
 
 _SECTIONS = ("source", "classifier", "data", "augment", "train", "validation", "test")
@@ -146,6 +146,8 @@ def _weights(classifier: options.Classifier, architecture: registry.Architecture
     if classifier.weights == "scratch":
         return None
     if classifier.weights != "pretrained":
+        if not weight_files.is_hub_id(classifier.weights):
+            weight_files.find_weights(classifier.weights)  # raises now rather than after compiling
         return classifier.weights
     if architecture.hub_id is None:
         having = [name for name, known in registry.ARCHITECTURES.items() if known.hub_id]
@@ -166,7 +168,13 @@ def _training_sets(
         classes.check_labels(real)
     if data.train_on != "real":
         directory = Path(data.synthetic or config["output"]["path"])
-        synthetic = SyntheticSource(directory, expansion=data.expansion)
+        try:
+            synthetic = SyntheticSource(directory, expansion=data.expansion)
+        except UserError as error:
+            field = (
+                "data.synthetic" if data.synthetic else "output.path, as data.synthetic is unset"
+            )
+            raise UserError(f"{error} (The directory is that of {field}.)") from error
         if real is not None:
             synthetic = classes.match_classes(
                 real.label_names, synthetic, what=f"the synthetic set {directory}"

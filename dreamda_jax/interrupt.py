@@ -29,6 +29,15 @@ def _handlers(handle: Callable) -> Iterator[None]:
             signal.signal(signum, handler)
 
 
+def _give_up(signum: int) -> None:
+    print(
+        f"ended in the middle of something, {_GRACE_SECONDS:.0f} s after it was asked to stop; "
+        "what had been written is complete: run the same command again to continue",
+        flush=True,
+    )
+    os._exit(128 + signum)
+
+
 def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | None:
     """Runs `job(stop)` so that Ctrl-C and SIGTERM set `stop`, which it must look at now and then.
 
@@ -56,7 +65,7 @@ def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | Non
         signums.append(signum)
         stop.set()
         print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
-        timer = threading.Timer(_GRACE_SECONDS, os._exit, args=(128 + signum,))
+        timer = threading.Timer(_GRACE_SECONDS, _give_up, args=(signum,))
         timer.daemon = True
         timer.start()
 

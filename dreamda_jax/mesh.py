@@ -92,7 +92,7 @@ def training_mesh(fsdp: int = 1) -> Mesh:
     count = device_count()
     if fsdp < 1 or count % fsdp:
         raise UserError(
-            f"fsdp={fsdp} does not divide the {count} devices of this job: choose a divisor."
+            f"fsdp={fsdp} does not divide this job's number of devices, {count}: choose a divisor."
         )
     # Devices are numbered process by process, which keeps a host's rows of a batch together.
     return Mesh(np.array(jax.devices()).reshape(count // fsdp, fsdp), _ROW_AXES)

@@ -69,6 +69,8 @@ class TrainingRun:
             if restored is not None:
                 state = restored[1]
             step, batch_size = int(state.step), parts.recipe.batch_size
+            if step:
+                print(f"continuing  from step {step:,} of {parts.num_steps:,}", flush=True)
             log = stack.enter_context(training_log.TrainingLog(self.directory, resume_step=step))
             validate = self._validate if parts.validation else None
             best = stack.enter_context(contextlib.closing(Best(self.directory, validate)))
@@ -188,6 +190,7 @@ class TrainingRun:
             "result": result._asdict(),
             "label_names": names,
             "confusion": confusion.tolist(),
+            "left_out": sorted(self._broken),
         }
         atomic.write_atomically(self.directory / "result.json", atomic.to_json(content))
 

@@ -112,8 +112,16 @@ def test_a_synthetic_set_of_other_classes_is_refused_by_name(tmp_path):
 def test_an_absent_synthetic_set_is_named(tmp_path):
     config = make_config(tmp_path)
     config["data"] |= {"train_on": "mixed", "synthetic": str(tmp_path / "nowhere")}
-    with pytest.raises(UserError, match="nowhere"):
+    with pytest.raises(UserError, match=r"nowhere[\s\S]*data\.synthetic"):
         run(config)
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_computed(tmp_path):
+    config = make_config(tmp_path)
+    for weights in (tmp_path / "none.safetensors", tmp_path / "weights.pth"):
+        config["classifier"]["weights"] = str(weights)
+        with pytest.raises(UserError, match=weights.name):
+            build_training.training(config)
 
 
 def test_weights_of_another_architecture_are_refused_by_tensor(tmp_path):
@@ -124,7 +132,7 @@ def test_weights_of_another_architecture_are_refused_by_tensor(tmp_path):
         "weights": str(tmp_path / "classifier" / "run-0" / "classifier" / "model.safetensors"),
     }
     config["train"]["output"] = str(tmp_path / "other")
-    with pytest.raises(UserError, match=r"missing.*features[\s\S]*resnet\.embedder"):
+    with pytest.raises(UserError, match=r"of resnet_tiny.*missing.*features[\s\S]*resnet\."):
         run(config)
 
 

@@ -1,5 +1,6 @@
 """What can go wrong between here and the Hugging Face hub, in words a person can act on."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def fetch(
         RevisionNotFoundError,
     )
 
+    # It logs every attempt at a connection; what matters of it is in the message below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return download()
     except UserError:

@@ -234,8 +234,8 @@ def test_weights_of_another_architecture_or_stem(tmp_path):
     with pytest.raises(UserError) as caught:
         load(resnet18, init_shapes(resnet18, stem="small"), tmp_path)
     assert str(caught.value).endswith(
-        "or of another stem). 1 tensors have another shape: conv1.weight (64, 3, 7, 7) instead of "
-        "(64, 3, 3, 3)."
+        "of resnet18 with stem 'imagenet'. 1 tensors have another shape: conv1.weight "
+        "(64, 3, 7, 7) instead of (64, 3, 3, 3)."
     )
 
 

@@ -90,7 +90,7 @@ def load(
         head_replaced = _why_head_is_replaced(head, stored, shapes)
     kept = head if head_replaced else []
     _check_fit(
-        f"{file}: not the weights of {architecture.name}",
+        f"{file}: not the weights of {architecture.name}{_said_beside(file)}",
         {name: array.shape for name, array in stored.items() if name not in kept},
         {name: shape for name, shape in shapes.items() if name not in kept},
     )
@@ -224,7 +224,16 @@ def _check_fit(
     if reshaped:
         problems.append(f"{len(reshaped)} tensors have another shape: {some(reshaped)}")
     if problems:
-        raise UserError(f"{what} (or of another stem). {'; '.join(problems)}.")
+        raise UserError(f"{what}. {'; '.join(problems)}.")
+
+
+def _said_beside(file: Path) -> str:
+    """What the config of a saved classifier says its weights are; nothing where there is none."""
+    try:
+        config = _read_config(file.parent / CONFIG)
+    except UserError:
+        return " with this stem"
+    return f" with this stem, but of {config.architecture} with stem {config.stem!r}"
 
 
 def _torch_axes(leaf: str, rank: int) -> tuple[int, ...]:

@@ -36,12 +36,19 @@ def find_weights(weights: str | os.PathLike[str], *, revision: str | None = None
         raise _pickled(path)
     if path.is_file():
         return path
-    if path.suffix == ".safetensors" or not _HUB_ID.fullmatch(str(weights)):
+    if not is_hub_id(weights):
         raise UserError(
             f"{weights}: no such file. Give a .safetensors file, a directory that holds {WEIGHTS}, "
             "or a hub id such as timm/resnet50.tv_in1k."
         )
     return _download(str(weights), revision=revision)
+
+
+def is_hub_id(weights: str | os.PathLike[str]) -> bool:
+    """Whether this names weights on the hub: it has that form, and nothing here has that name."""
+    path = Path(weights).expanduser()
+    is_file = path.exists() or path.suffix in (".safetensors", *PICKLED_SUFFIXES)
+    return not is_file and _HUB_ID.fullmatch(str(weights)) is not None
 
 
 def _download(repo_id: str, *, revision: str | None) -> Path:
