@@ -305,7 +305,7 @@ def test_no_network_but_cached(hub):
 
 def test_gated_absent_and_wrong_revision(hub):
     hub.error = RepositoryNotFoundError("404", response=response())
-    with pytest.raises(UserError, match="no such directory here, and no such model"):
+    with pytest.raises(UserError, match="no such file or directory here, and no such model"):
         find_checkpoint("some/model")
     hub.error = RevisionNotFoundError("404", response=response())
     with pytest.raises(UserError, match="no revision 'v9'"):
