@@ -40,6 +40,7 @@ from dreamda_jax.models.classifiers import registry
 from dreamda_jax.models.classifiers.resnet_tiny import DEPTHS, STEM_WIDTH, WIDTHS
 from dreamda_jax.report.flops import count_flops
 from dreamda_jax.training import optimizer, recipes, state, supervised
+from dreamda_jax.training.step import TrainingStep, make_step
 
 NUM_CLASSES = 1000
 FLAGS = flags.FLAGS
@@ -57,7 +58,7 @@ class Program(NamedTuple):
     """A training step, not compiled yet, and what it runs on."""
 
     module: nn.Module
-    step: supervised.SupervisedStep
+    step: TrainingStep
     first_state: Callable[[], state.TrainState]
     batch: supervised.Labelled
 
@@ -120,18 +121,16 @@ def make_program(architecture: registry.Architecture, augment: Augment, size: in
     schedule = optimizer.learning_rate_schedule(recipe, steps_per_epoch=100, num_steps=10_000)
     sgd = optimizer.make_optimizer(recipe, schedule)
     module = architecture.build(NUM_CLASSES, getattr(jnp, FLAGS.dtype))
-    step = supervised.make_supervised_step(
+    loss = supervised.supervised_loss(
         module,
-        sgd,
-        schedule,
         augment,
         num_classes=NUM_CLASSES,
         image_size=size,
         mean=architecture.mean,
         std=architecture.std,
         label_smoothing=0.0,
-        ema_decay=0.0,
     )
+    step = make_step(loss, sgd, schedule, ema_decay=0.0)
 
     def first_state() -> state.TrainState:
         variables = state.initial_variables(module, jax.random.key(0, impl="rbg"), size)

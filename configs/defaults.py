@@ -118,9 +118,62 @@ def _add_training(config: ConfigDict) -> None:
             "clip_norm": placeholder(float),
         }
     )
+    _add_self_training(config)
     # What differs from section `source`; a section whose fields are all None is not used.
     config.validation = _held_out()  # chooses the best weights
     config.test = _held_out()  # is reported
+
+
+def _add_self_training(config: ConfigDict) -> None:
+    """AMST (train.method=amst) with the paper's numbers, and SoftMatch (train.method=softmatch)."""
+    config.strong = ConfigDict(
+        {  # the strong view; what is not given is as in section augment
+            "rand_augment": True,
+            "rand_augment_ops": 2,
+            "rand_augment_magnitude": 9,
+            "rand_augment_random_magnitude": True,
+            "random_erasing": 0.0,
+        }
+    )
+    config.amst = ConfigDict(
+        {
+            "pseudo_labels": "amst",  # or "seed", "soft", "clip", a parquet file of verdicts
+            "multi_head": True,
+            "consistency": True,
+            "orthogonality_weight": 0.001,
+            "threshold": 0.01,
+            "dropout_rate": 0.5,
+            "num_passes": 20,
+            "label_view": "eval",
+            "stage1_steps": 0,  # 0: as for the real images alone
+            "stage3_start": "stage1",
+            "labelled_views": "weak",
+            "unlabelled_ratio": 1,
+            "max_rounds": 1,
+        }
+    )
+    config.softmatch = ConfigDict({"num_labels": 0, "unlabelled_ratio": 7})
+    config.consistency = ConfigDict(
+        {
+            "weighting": "softmatch",  # or "fixed": FixMatch
+            "threshold": 0.95,  # of "fixed"
+            "n_sigma": 2.0,
+            "decay": 0.999,
+            "alignment": True,
+            "hard": True,
+            "temperature": 0.5,  # of a target that is not hard
+            "loss_weight": 1.0,
+        }
+    )
+    config.unlabelled = _held_out()  # softmatch's images without labels
+    config.clip = ConfigDict(
+        {
+            "path": "openai/clip-vit-large-patch14",  # or a directory, or "sample"
+            "revision": placeholder(str),
+            "template": "a photo of a {class}",
+        }
+    )
+    config.audit = ConfigDict({"oracle": placeholder(str)})  # a directory, or "sample"
 
 
 def _held_out() -> ConfigDict:

@@ -57,6 +57,7 @@ def get_config() -> ConfigDict:
             "checkpoint_every": 100,
         }
     )
+    config.clip.path = "sample"
     config.validation.split = "validation"
     config.test.split = "test"
     return config

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dreamda_jax import command_line, mesh, options
+from dreamda_jax import build_self_training, command_line, mesh, options
+from dreamda_jax.build_self_training import SelfTraining
 from dreamda_jax.data import classes, sources
 from dreamda_jax.data.augment.policy import Augment
 from dreamda_jax.data.synthetic_source import SyntheticSource
@@ -39,6 +40,9 @@ class Training(NamedTuple):
       epoch_images: images of an epoch.
       num_steps: of the whole training.
       checkpoint_every: steps.
+      stage1_steps: of AMST's first stage.
+      synthetic_directory: where `synthetic` lies.
+      self_training: what methods other than "supervised" need; else None.
     """
 
     settings: dict[str, Any]
@@ -60,6 +64,9 @@ class Training(NamedTuple):
     epoch_images: int
     num_steps: int
     checkpoint_every: int
+    stage1_steps: int
+    synthetic_directory: Path
+    self_training: SelfTraining | None
 
     @property
     def steps_per_epoch(self) -> float:
@@ -81,6 +88,10 @@ def training(config: dict[str, Any]) -> Training:
     augment = bind("augment", Augment)
     loader = bind("loader", options.Loader)
     job, recipe = _job_and_recipe(config)
+    if job.method == "amst":
+        data = dataclasses.replace(data, train_on="mixed")
+    elif job.method == "softmatch":
+        data = dataclasses.replace(data, train_on="real")
     architecture = command_line.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
     image_size = classifier.image_size or architecture.image_size
     canvas = classifier.canvas or round(image_size * 8 / 7)
@@ -92,7 +103,8 @@ def training(config: dict[str, Any]) -> Training:
             f"train.batch_size={recipe.batch_size} is the global batch and must be a multiple of "
             f"the {devices} devices of this job"
         )
-    real, synthetic = _training_sets(config, data)
+    directory = Path(data.synthetic or config["output"]["path"])
+    real, synthetic = _training_sets(config, data, directory)
     label_names = (real or synthetic).label_names  # type: ignore[union-attr]
     held_out = {
         name: _held_out(config, name, label_names, trained_on=real)
@@ -104,12 +116,24 @@ def training(config: dict[str, Any]) -> Training:
             "differs from section source, such as --config.test.split=test or, for folders, "
             "--config.test.path=my_test_images"
         )
+    sets = dict(held_out)
+    found = None
+    if job.method != "supervised":
+        assert real is not None
+        found = build_self_training.self_training(
+            config, augment, method=job.method, real=real, test=held_out["test"]
+        )
     epoch_images = epoch_length(real, synthetic, data.synthetic_ratio)
     num_steps = recipe.steps(epoch_images)
+    stage1_steps = recipe.steps(len(real)) if real else 0
+    if found and found.amst.stage1_steps:
+        stage1_steps = found.amst.stage1_steps
     every = job.checkpoint_every or max(
         1, round(epoch_images / recipe.batch_size), -(-num_steps // _CHECKPOINTS)
     )
-    settings = _settings(config, recipe, real=real, synthetic=synthetic, **held_out)
+    if found and found.unlabelled:
+        sets["unlabelled"] = found.unlabelled
+    settings = _settings(config, job.method, recipe, real=real, synthetic=synthetic, **sets)
     return Training(
         settings,
         job,
@@ -130,6 +154,9 @@ def training(config: dict[str, Any]) -> Training:
         epoch_images,
         num_steps,
         every,
+        stage1_steps,
+        directory,
+        found,
     )
 
 
@@ -159,7 +186,7 @@ def _weights(classifier: options.Classifier, architecture: registry.Architecture
 
 
 def _training_sets(
-    config: Mapping[str, Any], data: options.TrainingData
+    config: Mapping[str, Any], data: options.TrainingData, directory: Path
 ) -> tuple[sources.Source | None, sources.Source | None]:
     real: sources.Source | None = None
     synthetic: sources.Source | None = None
@@ -167,7 +194,6 @@ def _training_sets(
         real = sources.open_source(**config["source"])
         classes.check_labels(real)
     if data.train_on != "real":
-        directory = Path(data.synthetic or config["output"]["path"])
         try:
             synthetic = SyntheticSource(directory, expansion=data.expansion)
         except UserError as error:
@@ -206,9 +232,10 @@ def _held_out(
 
 
 def _settings(
-    config: Mapping[str, Any], recipe: Recipe, **sets: sources.Source | None
+    config: Mapping[str, Any], method: str, recipe: Recipe, **sets: sources.Source | None
 ) -> dict[str, Any]:
-    settings = {name: dict(config.get(name, {})) for name in _SECTIONS}
+    sections = (*_SECTIONS, *build_self_training.SECTIONS.get(method, ()))
+    settings = {name: dict(config.get(name, {})) for name in sections}
     for name in ("output", "num_runs", "log_every"):
         settings["train"].pop(name, None)  # a run may be moved, and more runs be added
     settings["train"].update(dataclasses.asdict(recipe))

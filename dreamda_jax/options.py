@@ -10,6 +10,7 @@ from typing import Literal
 SECTIONS = (
     *("model", "source", "image", "prompt", "method", "synthesis", "output", "loader"),
     *("classifier", "data", "augment", "train", "validation", "test"),
+    *("strong", "amst", "softmatch", "consistency", "unlabelled", "clip", "audit"),
 )
 """Of any configuration: one file serves every entry point, and each reads its own."""
 
@@ -114,7 +115,9 @@ class Train:
     """A training job; its numbers are in `training.recipes.Recipe`.
 
     Attributes:
-      method: "supervised": cross-entropy on the labels there are.
+      method: "supervised": cross-entropy on the labels there are; "amst": self-training on real and
+        synthetic images (section `amst`); "softmatch": semi-supervised training with an unlabelled
+        set (sections `softmatch`, `unlabelled`).
       output: a new directory, or one that an interrupted run of the same configuration made.
       recipe: a name of `training.recipes.RECIPES`; every field of a recipe can be given beside it.
       num_runs: trainings that differ in their seed only: `seed`, `seed` + 1, …
@@ -125,7 +128,7 @@ class Train:
       fsdp: over how many devices parameters and optimizer state are split.
     """
 
-    method: Literal["supervised"] = "supervised"
+    method: Literal["supervised", "amst", "softmatch"] = "supervised"
     output: str = "runs/classifier"
     recipe: str = "official"
     num_runs: int = 1

@@ -2,6 +2,7 @@
 
     python -m dreamda_jax.train --config configs/fashion.py
     python -m dreamda_jax.train --config configs/fashion.py --config.data.train_on=mixed
+    python -m dreamda_jax.train --config configs/fashion.py --config.train.method=amst
     python -m dreamda_jax.train --config configs/fashion.py --config.train.num_runs=3
     python -m dreamda_jax.train --config configs/pets.py --config.classifier.weights=pretrained
 
@@ -37,8 +38,7 @@ def main() -> int:
 def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
     from dreamda_jax import build_training, mesh
     from dreamda_jax.data import run_directory
-    from dreamda_jax.training_programs import Programs
-    from dreamda_jax.training_run import TrainingRun
+    from dreamda_jax.training_methods import open_method
 
     parts = build_training.training(config)
     output = Path(parts.job.output)
@@ -48,10 +48,10 @@ def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
         return 0
     results: list[RunResult] = []
     with run_directory.open_run(output, parts.settings, process_index=mesh.process_index()):
-        programs = Programs(parts)
+        method = open_method(parts)
         for run in range(parts.job.num_runs):
             print(f"run {run}       seed {parts.job.seed + run}", flush=True)
-            result = TrainingRun(parts, programs, run).train(stop)
+            result = method.train(run, stop)
             if result is None:
                 return 0
             results.append(result)

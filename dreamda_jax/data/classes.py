@@ -30,8 +30,20 @@ def match_classes(reference: Sequence[str], source: Source, *, what: str) -> Sou
     """
     if same_classes(reference, source.label_names):
         return source
+    mapping = label_mapping(reference, source.label_names, what=what)
+    return _Relabelled(source, tuple(reference), mapping)
+
+
+def label_mapping(
+    reference: Sequence[str], label_names: Sequence[str], *, what: str
+) -> tuple[int, ...]:
+    """The place in `reference` of each of `label_names`, compared as `match_classes` does.
+
+    Raises:
+      UserError: a name is not in `reference`; `what` is whose names they are.
+    """
     labels = {_comparable(name): label for label, name in enumerate(reference)}
-    theirs = {_comparable(name): name for name in source.label_names}
+    theirs = {_comparable(name): name for name in label_names}
     strangers = [name for key, name in theirs.items() if key not in labels]
     if strangers:
         missing = [name for name in reference if _comparable(name) not in theirs]
@@ -42,8 +54,7 @@ def match_classes(reference: Sequence[str], source: Source, *, what: str) -> Sou
             "rename classes (in an image folder: sub-folders) until the names agree, upper and "
             "lower case included."
         )
-    mapping = tuple(labels[_comparable(name)] for name in source.label_names)
-    return _Relabelled(source, tuple(reference), mapping)
+    return tuple(labels[_comparable(name)] for name in label_names)
 
 
 def same_classes(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -89,18 +89,9 @@ def write_webdataset(
 def write_parquet(
     records: Iterable[Record], *, output: Path, label_names: Sequence[str], file_bytes: int
 ) -> None:
-    """`data/train-00000-of-00002.parquet` … in Hugging Face's layout for images and class labels.
-
-    Raises:
-        UserError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise UserError(
-            "Parquet needs pyarrow. Install it with: pip install 'dreamda-jax[export]'"
-        ) from error
+    """`data/train-00000-of-00002.parquet` … in Hugging Face's layout for images and labels."""
+    import pyarrow as pa  # a tenth of a second that the other formats should not cost
+    import pyarrow.parquet as pq
 
     schema = _parquet_schema(pa, label_names)
     (output / "data").mkdir()

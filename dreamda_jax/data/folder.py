@@ -88,8 +88,7 @@ def open_folder(
     """
     if path is None or not os.fspath(path):  # what a config leaves open
         raise UserError("The image folder is not set. Give --config.source.path=FOLDER.")
-    root = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
-    _check_is_directory(root)
+    root = image_root(path)
     if label_names is not None and not isinstance(label_names, Mapping):
         if isinstance(label_names, str):
             raise UserError(
@@ -230,7 +229,13 @@ def _classes(
     return {code: i for i, code in enumerate(names_by_code)}, list(names_by_code.values())
 
 
-def _check_is_directory(root: pathlib.Path) -> None:
+def image_root(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The absolute path of an image folder; "~" is expanded.
+
+    Raises:
+      UserError: it does not exist, cannot be opened or is not a directory.
+    """
+    root = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
     try:
         root.stat()
     except OSError as error:
@@ -247,6 +252,7 @@ def _check_is_directory(root: pathlib.Path) -> None:
             f"{root} is not a directory. Give the folder that holds the images (unpack an archive "
             "first)."
         )
+    return root
 
 
 def _found(ignored: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dreamda_jax.data.labels import spoken_name
 from dreamda_jax.errors import UserError
@@ -28,12 +28,7 @@ def open_prompts(
     Raises:
       UserError: the template has another placeholder, or the file cannot be read as described.
     """
-    try:
-        from_template = [template.format_map({"class": spoken_name(name)}) for name in label_names]
-    except (KeyError, ValueError, IndexError) as error:
-        raise UserError(
-            f"prompt template {template!r}: the only placeholder is {{class}} ({error})"
-        ) from error
+    from_template = class_prompts(label_names, template)
     by_image: dict[str, list[str]] = {}
     by_class: dict[str, list[str]] = {}
     if file is not None:
@@ -47,6 +42,20 @@ def open_prompts(
         return prompts[variant % len(prompts)]
 
     return choose
+
+
+def class_prompts(label_names: Sequence[str], template: str) -> list[str]:
+    """A prompt for each class; `{class}` in the template becomes the class's name as it is spoken.
+
+    Raises:
+      UserError: the template has another placeholder.
+    """
+    try:
+        return [template.format_map({"class": spoken_name(name)}) for name in label_names]
+    except (KeyError, ValueError, IndexError) as error:
+        raise UserError(
+            f"prompt template {template!r}: the only placeholder is {{class}} ({error})"
+        ) from error
 
 
 def _read(

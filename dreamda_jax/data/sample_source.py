@@ -9,7 +9,8 @@ import numpy as np
 from dreamda_jax.data.sources import Example, checked_index, listing_fingerprint
 from dreamda_jax.errors import UserError
 
-_SPLITS = ("train", "validation", "test")
+_LABELLED = ("train", "validation", "test")
+_UNLABELLED = "unlabeled"
 _PADDING = 2  # 28x28 -> the 32x32 that the packaged model was trained on
 
 
@@ -25,23 +26,28 @@ class SampleSource:
     """
 
     name = "fashion20"
+    _splits: tuple[str, ...] = _LABELLED
 
     def __init__(self, *, split: str = "train"):
-        if split == "unlabeled":
+        if split == _UNLABELLED and split not in self._splits:
             raise UserError(
-                "The split 'unlabeled' of the packaged sample has no labels, so it cannot be "
-                f"expanded as a labelled set. Use one of: {', '.join(_SPLITS)}."
+                f"The split {split!r} of the packaged sample has no labels, so it cannot be "
+                f"expanded as a labelled set. Use one of: {', '.join(self._splits)}."
             )
-        if split not in _SPLITS:
+        if split not in self._splits:
             raise UserError(
-                f"The packaged sample has no split {split!r}. Use one of: {', '.join(_SPLITS)}."
+                f"The packaged sample has no split {split!r}. Use one of: "
+                f"{', '.join(self._splits)}."
             )
         self._split = split
         resource = importlib.resources.files("dreamda_jax") / "sample" / "fashion20.npz"
         try:
             with resource.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 self._images = arrays[f"{split}_images"]
-                self._labels = arrays[f"{split}_labels"]
+                if split == _UNLABELLED:
+                    self._labels = np.zeros(len(self._images), np.int64)
+                else:
+                    self._labels = arrays[f"{split}_labels"]
                 self._origins = arrays[f"{split}_index"]
                 self.label_names = tuple(str(name) for name in arrays["label_names"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -73,8 +79,20 @@ class SampleSource:
 
     def __reduce__(self):
         # A worker process reads the file again; that is cheaper than sending the pixels through.
-        return _reopen, (self._split,)
+        return _reopen, (type(self), self._split)
 
 
-def _reopen(split: str) -> SampleSource:
-    return SampleSource(split=split)
+class UnlabelledSample(SampleSource):
+    """Any split of fashion20, its 2,000 images without labels ("unlabeled") too.
+
+    The labels of that split are 0 and mean nothing: use it through `unlabelled.open_unlabelled`.
+    """
+
+    _splits = (_UNLABELLED, *_LABELLED)
+
+    def __init__(self, *, split: str = _UNLABELLED):
+        super().__init__(split=split)
+
+
+def _reopen(kind: type[SampleSource], split: str) -> SampleSource:
+    return kind(split=split)

@@ -2,15 +2,14 @@
 
 import io
 import pathlib
-import unicodedata
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dreamda_jax.data.atomic import write_atomically
+from dreamda_jax.report.drawing import ACCENT, INK, PAPER, fit, save_png, thumbnail
+from dreamda_jax.report.drawing import drawable as _drawable
 
 _CELL, _GAP, _LABEL, _MAX_VARIANTS = 128, 4, 150, 8
-_PAPER, _INK, _FRAME = (250, 250, 250), (30, 30, 30), (200, 60, 40)
 
 
 class ContactSheet:
@@ -31,8 +30,8 @@ class ContactSheet:
     def add(self, label: int, seed_id: int, seed: np.ndarray, variants: list[bytes]) -> None:
         """Shows a seed (uint8 [h, w, 3]) and its variants (encoded images) for its class."""
         pictures = [Image.open(io.BytesIO(data)) for data in variants[:_MAX_VARIANTS]]
-        thumbnails = [_thumbnail(picture) for picture in pictures]
-        self._rows[label] = (seed_id, _thumbnail(Image.fromarray(seed)), thumbnails)
+        thumbnails = [thumbnail(picture, _CELL) for picture in pictures]
+        self._rows[label] = (seed_id, thumbnail(Image.fromarray(seed), _CELL), thumbnails)
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the sheet as PNG, replacing an older one in one step; nothing if it has no row."""
@@ -42,44 +41,20 @@ class ContactSheet:
         step = _CELL + _GAP
         header = 24
         size = (_LABEL + columns * step + 2 * _GAP, header + len(self._rows) * step + _GAP)
-        sheet = Image.new("RGB", size, _PAPER)
+        sheet = Image.new("RGB", size, PAPER)
         draw = ImageDraw.Draw(sheet)
         font = ImageFont.load_default(size=15)
-        draw.text((_LABEL, 4), "seed", fill=_FRAME, font=font)
-        draw.text((_LABEL + step + _GAP, 4), "variants", fill=_INK, font=font)
+        draw.text((_LABEL, 4), "seed", fill=ACCENT, font=font)
+        draw.text((_LABEL + step + _GAP, 4), "variants", fill=INK, font=font)
         for y, label in enumerate(sorted(self._rows)):
             _, seed, variants = self._rows[label]
             top = header + y * step
-            name = _fit(_drawable(self._label_names[label]), font, _LABEL - 2 * _GAP)
-            draw.text((_GAP, top + _CELL // 2), name, fill=_INK, font=font, anchor="lm")
+            name = fit(_drawable(self._label_names[label]), font, _LABEL - 2 * _GAP)
+            draw.text((_GAP, top + _CELL // 2), name, fill=INK, font=font, anchor="lm")
             sheet.paste(seed, (_LABEL, top))
             draw.rectangle(
-                (_LABEL - 2, top - 2, _LABEL + _CELL + 1, top + _CELL + 1), outline=_FRAME, width=2
+                (_LABEL - 2, top - 2, _LABEL + _CELL + 1, top + _CELL + 1), outline=ACCENT, width=2
             )
             for x, picture in enumerate(variants):
                 sheet.paste(picture, (_LABEL + (x + 1) * step + _GAP, top))
-        encoded = io.BytesIO()
-        sheet.save(encoded, format="PNG")
-        write_atomically(path, encoded.getvalue())
-
-
-def _thumbnail(picture: Image.Image) -> Image.Image:
-    # Small images are enlarged with hard pixel edges: smoothing would flatter them.
-    small = max(picture.size) < _CELL
-    resampling = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
-    return picture.convert("RGB").resize((_CELL, _CELL), resampling)
-
-
-def _drawable(text: str) -> str:
-    """Without accents, which Pillow's own font lacks; other scripts become question marks."""
-    plain = unicodedata.normalize("NFKD", text)
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return plain.encode("ascii", "replace").decode()
-
-
-def _fit(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+        save_png(sheet, path)

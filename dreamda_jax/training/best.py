@@ -26,13 +26,16 @@ class Best:
     def __init__(self, directory: Path, measure: Callable[[Params], float] | None) -> None:
         self._measure = measure
         self._checkpoints = Checkpoints(directory / "best", keep=1) if measure else None
-        reached = [row[METRIC] for row in read_log(directory) if METRIC in row]
-        self._accuracy = max(reached, default=-1.0)
+        self._directory = directory
+        self._accuracy: float | None = None  # read when the log is open, and cut back
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """The metrics of a state; its weights are kept if they are the best so far."""
         if self._measure is None or self._checkpoints is None:
             return {}
+        if self._accuracy is None:
+            known = [row[METRIC] for row in read_log(self._directory) if METRIC in row]
+            self._accuracy = max(known, default=-1.0)
         variables = state.variables
         reached = self._measure(variables)
         if reached > self._accuracy:

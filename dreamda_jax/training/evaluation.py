@@ -1,9 +1,7 @@
 """Top-1 accuracy of a classifier on a whole set, as a confusion matrix."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,7 @@ EvaluateStep = Callable[..., jax.Array]
 
 
 def make_evaluate_step(
-    module: nn.Module,
+    classify: Callable[[Params, jax.Array], jax.Array],
     *,
     num_classes: int,
     image_size: int,
@@ -27,13 +25,14 @@ def make_evaluate_step(
 ) -> EvaluateStep:
     """`step(variables, images, labels, mask) -> confusion` int32 [classes, classes]; rows are true.
 
-    A pure function of a global batch; compile it with `jax.jit`. See `make_supervised_step` for
-    the arguments, `EvaluationBatch` for the rows.
+    A pure function of a global batch; compile it with `jax.jit`. `classify(variables, images)`
+    gives logits [b, classes] of normalised images; see `supervised_loss` for the other arguments,
+    `EvaluationBatch` for the rows.
     """
 
     def step(variables: Params, images: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
         images = policy.eval_view(images, size=image_size, mean=mean, std=std)
-        logits: Any = module.apply(variables, images, train=False)
+        logits = classify(variables, images)
         return accuracy.confusion_matrix(
             labels, jnp.argmax(logits, -1), mask, num_classes=num_classes
         )

@@ -18,7 +18,7 @@ def learning_rate_schedule(
     """The learning rate of step 0, 1, … num_steps - 1.
 
     As in timm without `warmup_prefix`: warm-up replaces the first part of the schedule rather than
-    moving it. Cosine: lr/2 · (1 + cos(π t / num_steps)).
+    moving it. Cosine: lr/2 · (1 + cos(π t / num_steps)); FixMatch's: lr · cos(7π t / 16 num_steps).
 
     Args:
       recipe: which schedule.
@@ -32,6 +32,8 @@ def learning_rate_schedule(
         t = jnp.asarray(step, jnp.float32)
         if recipe.schedule == "cosine":
             rate = peak * 0.5 * (1.0 + jnp.cos(jnp.pi * t / num_steps))
+        elif recipe.schedule == "cosine_7_16":
+            rate = peak * jnp.cos(7.0 / 16.0 * jnp.pi * t / num_steps)
         elif recipe.schedule == "step":
             interval = recipe.decay_epochs * steps_per_epoch
             rate = peak * recipe.decay_rate ** jnp.floor(t / interval)

@@ -17,7 +17,8 @@ class Recipe:
       batch_size: global, over all devices.
       num_epochs: how often the training set is seen.
       num_steps: optimizer steps instead of epochs, for comparisons at equal steps; 0: epochs count.
-      schedule: "cosine" to zero, "step" (times `decay_rate` every `decay_epochs`) or "constant".
+      schedule: "cosine" to zero, "cosine_7_16" (FixMatch's: cos(7/16 π t), which ends at a fifth
+        of the peak), "step" (times `decay_rate` every `decay_epochs`) or "constant".
       warmup_epochs: of linear warm-up from `warmup_learning_rate`; at most a tenth of the steps.
       warmup_learning_rate: where the warm-up starts.
       decay_epochs: interval of "step".
@@ -35,7 +36,7 @@ class Recipe:
     batch_size: int = 64
     num_epochs: int = 100
     num_steps: int = 0
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "cosine_7_16", "step", "constant"] = "cosine"
     warmup_epochs: float = 0.0
     warmup_learning_rate: float = 0.0
     decay_epochs: float = 30.0
@@ -71,6 +72,14 @@ RECIPES = {
     # Training from scratch in GIF (Zhang et al., "Expanding Small-Scale Datasets with Guided
     # Imagination"), the protocol of the paper's from-scratch rows.
     "gif_scratch": Recipe(num_epochs=100, batch_size=256),
+    # SoftMatch and FixMatch in USB (config/classic_cv), which counts steps.
+    "softmatch": Recipe(
+        learning_rate=0.03,
+        weight_decay=5e-4,
+        num_steps=2**20,
+        schedule="cosine_7_16",
+        ema_decay=0.999,
+    ),
     # Common AdamW fine-tuning, for Swin.
     "adamw": Recipe(
         optimizer="adamw",

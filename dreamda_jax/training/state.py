@@ -1,5 +1,6 @@
 """What a training carries from step to step."""
 
+import dataclasses
 from typing import Any
 
 import flax
@@ -21,6 +22,7 @@ class TrainState:
       batch_stats: running statistics of normalisation, float32; {} where there are none.
       opt_state: optax's.
       ema: the average of `params`, or None.
+      method_state: what a training method keeps besides, such as running statistics; or None.
     """
 
     step: jax.Array
@@ -28,6 +30,7 @@ class TrainState:
     batch_stats: Params
     opt_state: Any
     ema: Params | None
+    method_state: Any = None
 
     @property
     def variables(self) -> dict[str, Params]:
@@ -44,7 +47,11 @@ def initial_variables(module: nn.Module, key: jax.Array, image_size: int) -> dic
 
 
 def new_state(
-    variables: dict[str, Params], optimizer: optax.GradientTransformation, *, with_ema: bool
+    variables: dict[str, Params],
+    optimizer: optax.GradientTransformation,
+    *,
+    with_ema: bool,
+    method_state: Any = None,
 ) -> TrainState:
     """The state before the first step; traceable.
 
@@ -52,6 +59,7 @@ def new_state(
       variables: {"params", "batch_stats"}, fresh or pretrained.
       optimizer: whose state is made.
       with_ema: keep an average of the parameters, starting as the parameters.
+      method_state: of the training method, before the first step.
     """
     params = variables["params"]
     return TrainState(
@@ -60,6 +68,7 @@ def new_state(
         batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(params),
         ema=jax.tree.map(jnp.copy, params) if with_ema else None,
+        method_state=method_state,
     )
 
 
@@ -71,12 +80,17 @@ def update_state(
     *,
     ema_decay: float,
 ) -> TrainState:
-    """One optimizer step. Every training method uses it, whatever its loss."""
+    """One optimizer step; the method's state is left alone."""
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:
         ema = optax.incremental_update(params, ema, step_size=1.0 - ema_decay)
-    return TrainState(
-        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
+    return dataclasses.replace(
+        state,
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema=ema,
     )

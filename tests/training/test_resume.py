@@ -11,8 +11,7 @@ from pathlib import Path
 
 from dreamda_jax import build_training
 from dreamda_jax.report.training_log import read_log
-from dreamda_jax.training_programs import Programs
-from dreamda_jax.training_run import TrainingRun
+from dreamda_jax.training_run import SupervisedTraining
 from tests.small_training import make_config
 
 ROOT = Path(__file__).parents[2]
@@ -62,10 +61,10 @@ def test_a_killed_training_gives_the_same_curve_bit_for_bit(tmp_path):
 
 def test_being_asked_to_stop_saves_the_step_at_hand(tmp_path):
     parts = build_training.training(make_config(tmp_path, num_steps=4, checkpoint_every=4))
-    programs, stop = Programs(parts), threading.Event()
+    training, stop = SupervisedTraining(parts), threading.Event()
     stop.set()
-    assert TrainingRun(parts, programs, 0).train(stop) is None
-    result = TrainingRun(parts, programs, 0).train(threading.Event())
+    assert training.train(0, stop) is None
+    result = training.train(0, threading.Event())
     assert result is not None
 
 
@@ -73,11 +72,10 @@ LEARN = """
 import json, sys, threading
 from dreamda_jax import build_training
 from dreamda_jax.data.sources import Spread
-from dreamda_jax.training_programs import Programs
-from dreamda_jax.training_run import TrainingRun
+from dreamda_jax.training_run import SupervisedTraining
 parts = build_training.training(json.loads(sys.argv[1]))
 parts = parts._replace(real=Spread(parts.real, 64), epoch_images=64)
-TrainingRun(parts, Programs(parts), 0).train(threading.Event())
+SupervisedTraining(parts).train(0, threading.Event())
 """
 
 

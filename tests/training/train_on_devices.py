@@ -15,7 +15,7 @@ import jax
 from dreamda_jax import build_training
 from dreamda_jax.report.training_log import read_log
 from dreamda_jax.training_programs import Programs
-from dreamda_jax.training_run import TrainingRun
+from dreamda_jax.training_run import SupervisedTraining
 from tests.small_training import make_config
 
 
@@ -26,18 +26,17 @@ def main() -> None:
     config = make_config(directory, output=str(output), fsdp=fsdp, num_steps=5, ema_decay=0.9)
     config["augment"] |= {"rand_augment": True, "cutmix": 1.0, "random_erasing": 0.5}
     parts = build_training.training(config)
-    programs = Programs(parts)
-    run = TrainingRun(parts, programs, 0)
-    result = run.train(threading.Event())
+    training = SupervisedTraining(parts)
+    result = training.train(0, threading.Event())
     assert result is not None
-    state = programs.first_state(0)
+    state = training.stage.first_state(Programs(parts).first_variables(0), None)
     largest = max(jax.tree.leaves(state.params), key=lambda leaf: leaf.size)
     print(
         json.dumps(
             {
                 "devices": jax.device_count(),
                 "share": largest.addressable_shards[0].data.size / largest.size,
-                "losses": [r["train/loss"] for r in read_log(run.directory) if "train/loss" in r],
+                "losses": [r["train/loss"] for r in read_log(output / "run-0") if "train/loss" in r],
                 "accuracy": result.test_accuracy,
             }
         )

@@ -111,16 +111,23 @@ def train_view(
     """
     count = images.shape[0]
     views = strong_view(augment, row_keys(key, count), images, size=size, mean=mean, std=std)
-    targets = jnp.asarray(targets, jnp.float32)
     mix_key = jax.random.fold_in(key, count)  # a row that the batch does not have
+    return mix(augment, mix_key, views, targets)
+
+
+def mix(
+    augment: Augment, key: Key[Array, ""], views: View, targets: Float[AnyArray, "b c"]
+) -> tuple[View, Float[Array, "b c"]]:
+    """CutMix, mixup, either or neither, of a batch's views. Arguments as of `train_view`."""
+    targets = jnp.asarray(targets, jnp.float32)
     if augment.cutmix and augment.mixup:
         return mixing.cutmix_or_mixup(
-            mix_key, views, targets, cutmix_alpha=augment.cutmix, mixup_alpha=augment.mixup
+            key, views, targets, cutmix_alpha=augment.cutmix, mixup_alpha=augment.mixup
         )
     if augment.cutmix:
-        return mixing.cutmix(mix_key, views, targets, alpha=augment.cutmix)
+        return mixing.cutmix(key, views, targets, alpha=augment.cutmix)
     if augment.mixup:
-        return mixing.mixup(mix_key, views, targets, alpha=augment.mixup)
+        return mixing.mixup(key, views, targets, alpha=augment.mixup)
     return views, targets
 
 

@@ -51,8 +51,8 @@ class ClassifierConfig(NamedTuple):
     stem: str
     label_names: tuple[str, ...]
     image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 def load(
@@ -259,11 +259,16 @@ def _read_config(file: Path) -> ClassifierConfig:
             stem=str(raw["stem"]),
             label_names=tuple(map(str, raw["label_names"])),
             image_size=int(raw["image_size"]),
-            mean=tuple(map(float, raw["mean"])),
-            std=tuple(map(float, raw["std"])),
+            mean=_three(raw["mean"]),
+            std=_three(raw["std"]),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not the config of a classifier ({error!r}).") from error
+
+
+def _three(numbers: Sequence[Any]) -> tuple[float, float, float]:
+    red, green, blue = map(float, numbers)
+    return red, green, blue
 
 
 def _from_transformers(file: Path, raw: Mapping[str, Any]) -> ClassifierConfig:

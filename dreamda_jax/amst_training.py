@@ -1,0 +1,258 @@
+"""Asymmetric Multi-Head Self-Training: three stages, each resumable, and the label audit."""
+
+import contextlib
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dreamda_jax import mesh as meshes
+from dreamda_jax.auditing import audit_labels
+from dreamda_jax.build_training import Training
+from dreamda_jax.data.subset import Subset
+from dreamda_jax.data.training_stream import Batch as ImageBatch
+from dreamda_jax.data.verdicts import Verdicts
+from dreamda_jax.labelling import Labelling
+from dreamda_jax.report.training_summary import RunResult
+from dreamda_jax.self_training_programs import SelfTrainingPrograms, View, classifier_of
+from dreamda_jax.selftrain.amst import Targeted
+from dreamda_jax.selftrain.semi_supervised import Batch
+from dreamda_jax.training.best import METRIC
+from dreamda_jax.training.fit import fit
+from dreamda_jax.training.loop import Fitted
+from dreamda_jax.training.state import TrainState
+from dreamda_jax.training_output import TrainingOutput, training_stream
+from dreamda_jax.types import Params
+
+_STREAMS = 2**32  # apart: the orders in which a run's stages see their images
+_VIEWS: dict[str, tuple[View, ...]] = {
+    "weak": ("weak",),
+    "strong": ("strong",),
+    "both": ("weak", "strong"),
+}
+
+
+class AmstTraining:
+    """AMST and its ablations over a real and a synthetic set; compiled once for all its runs.
+
+    A run's directory holds `stage1/`, and for every round `round-<r>/` with the training of stage 3
+    and the audit of stage 2's labels.
+
+    Args:
+      parts: the checked configuration.
+    """
+
+    def __init__(self, parts: Training) -> None:
+        assert parts.self_training is not None
+        self._parts = parts
+        self._amst = parts.self_training.amst
+        self._programs = SelfTrainingPrograms(parts)
+        self._labelling = Labelling(parts, self._programs)
+        self._one_hot = np.eye(len(parts.label_names), dtype=np.float32)
+
+    def train(self, run: int, stop: threading.Event) -> RunResult | None:
+        """Trains run number `run`, or goes on training.
+
+        Returns:
+          The result, also of a run that had ended before; None if `stop` was set.
+
+        Raises:
+          UserError: training diverged, weights do not fit, all checkpoints are damaged, disk full.
+        """
+        output = TrainingOutput(self._parts, self._programs, run, classifier_of=classifier_of)
+        if (result := output.result()) is not None:
+            return result
+        fresh = self._programs.with_heads(self._programs.first_variables(output.seed), output.seed)
+        variables = fresh
+        if self._labelling.needs_heads or self._amst.stage3_start == "stage1":
+            fitted = self._stage1(output, fresh, stop)
+            variables = fitted.state.variables
+            if not fitted.finished:
+                return None
+        for number in range(1, self._amst.max_rounds + 1):
+            directory = output.directory / f"round-{number}"
+            labels = self._stage2(output, directory, variables, number, run, stop)
+            if labels is None:
+                return None
+            start = fresh if self._amst.stage3_start == "fresh" else variables
+            with contextlib.closing(output.best(directory)) as best:
+                fitted = self._stage3(output, directory, start, labels, number, best.validate, stop)
+                if not fitted.finished:
+                    return None
+                variables = fitted.state.variables
+                if number == self._amst.max_rounds:
+                    return output.conclude(fitted, best, directory)
+        raise AssertionError("max_rounds is at least 1")
+
+    def _stage1(
+        self, output: TrainingOutput, variables: dict[str, Params], stop: threading.Event
+    ) -> Fitted:
+        parts, programs = self._parts, self._programs
+        _say("stage 1", f"the auxiliary heads on {len(parts.real or ()):,} real images")
+
+        def validate(state: TrainState) -> dict[str, float]:
+            if parts.validation is None:
+                return {}
+            return {METRIC: output.validate(state.variables, step=programs.heads_evaluation)}
+
+        @contextlib.contextmanager
+        def batches(start_step: int) -> Generator:
+            stream = training_stream(
+                parts,
+                parts.real,
+                None,
+                seed=output.seed,
+                batch_size=parts.recipe.batch_size,
+                start_step=start_step,
+                num_steps=parts.stage1_steps,
+            )
+            with contextlib.closing(stream):
+                yield (
+                    meshes.global_rows(
+                        programs.mesh, Targeted(batch.images, self._one_hot[batch.labels])
+                    )
+                    for batch in stream
+                )
+
+        return fit(
+            output.directory / "stage1",
+            programs.stage1.first_state(variables, None),
+            programs.stage1.of(jax.random.key(output.seed)),
+            batches,
+            validate=validate,
+            num_steps=parts.stage1_steps,
+            batch_size=parts.recipe.batch_size,
+            steps_per_epoch=len(parts.real or ()) / parts.recipe.batch_size,
+            log_every=parts.job.log_every,
+            checkpoint_every=parts.checkpoint_every,
+            stop=stop,
+        )
+
+    def _stage2(
+        self,
+        output: TrainingOutput,
+        directory: Path,
+        variables: dict[str, Params],
+        number: int,
+        run: int,
+        stop: threading.Event,
+    ) -> Verdicts | None:
+        parts = self._parts
+        _say(
+            "stage 2", f"round {number}, labels of {len(parts.synthetic or ()):,} synthetic images"
+        )
+        verdicts = self._labelling.label(
+            directory, variables, output.seed, run=run, round_number=number, stop=stop
+        )
+        if verdicts is None:
+            return None
+        if (directory / "audit.json").exists():
+            return verdicts
+        return (
+            verdicts
+            if audit_labels(parts, self._programs.mesh, verdicts, directory, stop)
+            else None
+        )
+
+    def _stage3(
+        self,
+        output: TrainingOutput,
+        directory: Path,
+        variables: dict[str, Params],
+        verdicts: Verdicts,
+        number: int,
+        validate: Callable[[TrainState], dict[str, float]],
+        stop: threading.Event,
+    ) -> Fitted:
+        parts, amst, programs = self._parts, self._amst, self._programs
+        accepted = np.flatnonzero(verdicts.accepted)
+        rest = np.flatnonzero(~verdicts.accepted & verdicts.decoded)
+        consistent = amst.consistency and len(rest) > 0
+        _say(
+            "stage 3",
+            f"{len(parts.real or ()):,} real and {len(accepted):,} synthetic images with labels, "
+            + (f"consistency on {len(rest):,} without" if consistent else "no consistency"),
+        )
+        stage = programs.main_stage(
+            with_heads=True,
+            with_unlabelled=consistent,
+            train_heads=number < amst.max_rounds,  # for the next round's labels
+            views=_VIEWS[amst.labelled_views],
+            soft=amst.pseudo_labels == "soft",
+        )
+        ratio = amst.unlabelled_ratio if consistent else 0
+        return fit(
+            directory,
+            stage.first_state(variables, programs.confidence()),
+            stage.of(jax.random.fold_in(jax.random.key(output.seed), number)),
+            functools.partial(
+                self._batches, output.seed + number * _STREAMS, verdicts, accepted, rest, ratio
+            ),
+            validate=validate,
+            num_steps=parts.num_steps,
+            batch_size=parts.recipe.batch_size * (1 + ratio),
+            steps_per_epoch=parts.steps_per_epoch,
+            log_every=parts.job.log_every,
+            checkpoint_every=parts.checkpoint_every,
+            stop=stop,
+        )
+
+    @contextlib.contextmanager
+    def _batches(
+        self,
+        seed: int,
+        verdicts: Verdicts,
+        accepted: np.ndarray,
+        rest: np.ndarray,
+        ratio: int,
+        start_step: int,
+    ) -> Generator:
+        """Stage 3's batches: real and accepted images, and `ratio` times as many of the rest."""
+        parts = self._parts
+        assert parts.synthetic is not None
+        size = parts.recipe.batch_size
+        labelled = Subset(parts.synthetic, accepted, verdicts.pseudo_label[accepted])
+        soft = self._amst.pseudo_labels == "soft"
+        stream = functools.partial(
+            training_stream, parts, start_step=start_step, num_steps=parts.num_steps
+        )
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(
+                contextlib.closing(
+                    stream(
+                        parts.real,
+                        labelled if len(labelled) else None,
+                        seed=seed,
+                        batch_size=size,
+                    )
+                )
+            )
+            second: Iterable[Any] = itertools.repeat(None)
+            if ratio:
+                unlabelled = Subset(parts.synthetic, rest)
+                second = stack.enter_context(
+                    contextlib.closing(
+                        stream(unlabelled, None, seed=seed + 1, batch_size=size * ratio)
+                    )
+                )
+
+            def rows(batch: ImageBatch, without: ImageBatch | None) -> Batch:
+                targets = self._one_hot[batch.labels]
+                if soft:
+                    made = batch.synthetic
+                    targets[made] = verdicts.probabilities[accepted[batch.index[made]]]
+                return Batch(batch.images, targets, None if without is None else without.images)
+
+            yield (
+                meshes.global_rows(self._programs.mesh, rows(*pair))
+                for pair in zip(first, second, strict=False)
+            )
+
+
+def _say(stage: str, what: str) -> None:
+    print(f"{stage:12}{what}", flush=True)

@@ -1,0 +1,79 @@
+"""The audit of a round's pseudo-labels, beside other labellings and an oracle's."""
+
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from dreamda_jax import mesh as meshes
+from dreamda_jax.build_self_training import LABELLINGS
+from dreamda_jax.build_training import Training
+from dreamda_jax.data.transforms import ImageError, decode_image
+from dreamda_jax.data.verdicts import Verdicts
+from dreamda_jax.reference_labels import clip_probabilities, oracle_classes
+from dreamda_jax.report import label_audit
+
+
+def audit_labels(
+    parts: Training,
+    mesh: jax.sharding.Mesh,
+    verdicts: Verdicts,
+    directory: Path,
+    stop: threading.Event,
+) -> bool:
+    """Writes and prints the audit; False if `stop` was set before it was done.
+
+    Args:
+      parts: the checked configuration.
+      mesh: for CLIP and the oracle, which speak only if `audit.oracle` is given.
+      verdicts: of the round.
+      directory: of the round.
+      stop: ends it.
+
+    Raises:
+      UserError: the oracle or CLIP cannot be opened.
+    """
+    assert parts.self_training is not None
+    amst, oracle = parts.self_training.amst, None
+    labellings: dict[str, np.ndarray] = {}
+    if parts.self_training.audit.oracle:
+        oracle = oracle_classes(parts, mesh, stop)
+        clip = None if oracle is None else clip_probabilities(parts, mesh, stop)
+        if clip is None:
+            return False
+        labellings = {
+            "seed": verdicts.seed_label,
+            "soft": verdicts.probabilities.argmax(-1),
+            "clip": np.where(clip["decoded"], clip["probabilities"].argmax(-1), -1),
+            "amst": verdicts.pseudo_label,
+        }
+        if amst.pseudo_labels not in ("amst", "soft"):  # there were no heads to ask
+            del labellings["soft"]
+        if amst.pseudo_labels != "amst":
+            name = amst.pseudo_labels if amst.pseudo_labels in LABELLINGS else "file"
+            labellings[name] = labellings.pop("amst")
+    audit = label_audit.audit(
+        verdicts,
+        label_names=parts.label_names,
+        threshold=amst.threshold,
+        oracle=oracle,
+        labellings=labellings,
+    )
+    if meshes.process_index() == 0:
+        print(label_audit.audit_text(audit), flush=True)
+        label_audit.write_audit(
+            directory, audit, verdicts, image_of=lambda place: _image(parts, place)
+        )
+    return True
+
+
+def _image(parts: Training, place: int) -> np.ndarray | None:
+    assert parts.synthetic is not None
+    try:
+        example = parts.synthetic[place]
+        return decode_image(
+            example.content, resolution=parts.canvas, crop=parts.classifier.crop
+        ).pixels
+    except ImageError:
+        return None

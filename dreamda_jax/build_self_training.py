@@ -1,0 +1,112 @@
+"""From a configuration to the checked objects that self-training needs besides."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dreamda_jax import command_line, self_training_options
+from dreamda_jax.data import labelled_draw, sources, unlabelled
+from dreamda_jax.data.augment.policy import Augment
+from dreamda_jax.errors import UserError
+from dreamda_jax.selftrain.consistency import Consistency
+
+SECTIONS = {
+    "amst": ("strong", "amst", "consistency", "clip"),
+    "softmatch": ("strong", "softmatch", "consistency", "unlabelled"),
+}
+"""Sections that decide a method's result, besides those of every training."""
+LABELLINGS = ("amst", "soft", "clip", "seed")
+
+
+class SelfTraining(NamedTuple):
+    """Of methods "amst" and "softmatch".
+
+    Attributes:
+      strong: the strong view: section "augment" with section "strong" over it.
+      consistency: the loss of images without a label.
+      amst: its numbers; likewise softmatch, clip and audit.
+      unlabelled: images without labels, or None for AMST.
+    """
+
+    strong: Augment
+    consistency: Consistency
+    amst: self_training_options.Amst
+    softmatch: self_training_options.SoftMatch
+    clip: self_training_options.Clip
+    audit: self_training_options.Audit
+    unlabelled: sources.Source | None
+
+
+def self_training(
+    config: Mapping[str, Any],
+    augment: Augment,
+    *,
+    method: str,
+    real: sources.Source,
+    test: sources.Source | None,
+) -> SelfTraining:
+    """Checks the sections of self-training and opens what they name.
+
+    Args:
+      config: the whole configuration.
+      augment: section "augment", here the weak view.
+      method: "amst" or "softmatch".
+      real: the labelled images.
+      test: the test images.
+
+    Raises:
+      UserError: a value is out of range, a class has fewer than two images, there is no unlabelled
+        set or it is the test set.
+    """
+    bind = functools.partial(command_line.bind, config)
+    if augment.rand_augment or augment.random_erasing:
+        raise UserError(
+            f"train.method={method} learns from two views of an image: section augment is the weak "
+            "one, which has crop and flip only. Give rand_augment and random_erasing in section "
+            "strong, such as --config.strong.random_erasing=0.5"
+        )
+    given = {
+        "rand_augment": True,
+        "rand_augment_random_magnitude": True,
+        **config.get("strong", {}),
+    }
+    both = {**dataclasses.asdict(augment), **{k: v for k, v in given.items() if v is not None}}
+    strong = command_line.bind({"strong": both}, "strong", Augment)
+    amst = bind("amst", self_training_options.Amst)
+    if amst.pseudo_labels not in LABELLINGS and not Path(amst.pseudo_labels).is_file():
+        raise UserError(
+            f"amst.pseudo_labels={amst.pseudo_labels!r} is neither one of "
+            f"{', '.join(LABELLINGS)} nor a parquet file of verdicts that is there"
+        )
+    labelled_draw.check_two_per_class(real)
+    found = _unlabelled(config, real, test) if method == "softmatch" else None
+    return SelfTraining(
+        strong=strong,
+        consistency=bind("consistency", Consistency),
+        amst=amst,
+        softmatch=bind("softmatch", self_training_options.SoftMatch),
+        clip=bind("clip", self_training_options.Clip),
+        audit=bind("audit", self_training_options.Audit),
+        unlabelled=found,
+    )
+
+
+def _unlabelled(
+    config: Mapping[str, Any], real: sources.Source, test: sources.Source | None
+) -> sources.Source:
+    fields = {name: value for name, value in config.get("unlabelled", {}).items() if value}
+    if not fields:
+        raise UserError(
+            "train.method=softmatch needs images without labels: give section unlabelled, such as "
+            "--config.unlabelled.kind=folder --config.unlabelled.path=my_images (any folder) or, "
+            "for a TFDS set, --config.unlabelled.split=unlabelled"
+        )
+    inherited = {} if "kind" in fields else config["source"]
+    source = unlabelled.open_unlabelled(real.label_names, **{**inherited, **fields})
+    if test is not None:
+        shared = unlabelled.refuse_test_images(source, test, what="section unlabelled")
+        if shared:
+            print(f"note        {shared:,} test images are among the unlabelled ones", flush=True)
+    return source

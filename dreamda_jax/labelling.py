@@ -1,0 +1,228 @@
+"""Stage 2: every synthetic image is judged, and the verdicts are written beside the data set."""
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from dreamda_jax import image_sweep
+from dreamda_jax import mesh as meshes
+from dreamda_jax.build_self_training import LABELLINGS
+from dreamda_jax.build_training import Training
+from dreamda_jax.data.classes import label_mapping
+from dreamda_jax.data.synthetic_source import SyntheticSource
+from dreamda_jax.data.verdicts import Verdicts, read_verdicts, write_verdicts
+from dreamda_jax.errors import UserError
+from dreamda_jax.reference_labels import clip_probabilities
+from dreamda_jax.self_training_programs import SelfTrainingPrograms
+from dreamda_jax.selftrain import heads as auxiliary
+from dreamda_jax.selftrain.pseudo_label import NO_LABEL, judge
+from dreamda_jax.types import Params
+
+_FILE = "verdicts.parquet"
+_JUDGING = 2**31  # apart from the keys of the stages
+_BESIDE = "verdicts"  # a folder in that of the data set
+
+
+class Labelling:
+    """Gives synthetic images their pseudo-labels, in the way section `amst` names.
+
+    Args:
+      parts: the checked configuration.
+      programs: compiled for it.
+    """
+
+    def __init__(self, parts: Training, programs: SelfTrainingPrograms) -> None:
+        assert parts.self_training is not None
+        assert parts.synthetic is not None
+        self._parts = parts
+        self._synthetic = parts.synthetic
+        self._directory = parts.synthetic_directory
+        self._set = SyntheticSource(self._directory, expansion=parts.data.expansion)
+        self._amst = parts.self_training.amst
+        self._programs = programs
+        self.needs_heads = self._amst.pseudo_labels in ("amst", "soft")
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """Of the columns of predictions."""
+        return auxiliary.head_names(self._programs.layout) if self.needs_heads else ()
+
+    def label(
+        self,
+        directory: Path,
+        variables: Params,
+        seed: int,
+        *,
+        run: int,
+        round_number: int,
+        stop: threading.Event,
+    ) -> Verdicts | None:
+        """The verdict on every image; of a round that had been judged, as it is on the disk.
+
+        Args:
+          directory: of the round.
+          variables: with heads, of the training so far.
+          seed: of the run.
+          run: its number, for the file's name; likewise the round's.
+          round_number: from 1.
+          stop: ends it; what is judged so far is kept.
+
+        Raises:
+          UserError: the file of verdicts to take labels from does not fit the set.
+        """
+        file = directory / _FILE
+        if file.exists():
+            return read_verdicts(file)[0]
+        directory.mkdir(parents=True, exist_ok=True)
+        if self._amst.pseudo_labels in ("amst", "soft"):
+            verdicts = self._by_heads(directory, variables, seed, round_number, stop)
+        elif self._amst.pseudo_labels == "clip":
+            verdicts = self._by_clip(stop)
+        elif self._amst.pseudo_labels == "seed":
+            verdicts = self._by_seed()
+        else:
+            verdicts = self._from_file(Path(self._amst.pseudo_labels))
+        if verdicts is not None and meshes.process_index() == 0:
+            self._write(file, verdicts, run, round_number)
+            image_sweep.remove(directory / "judged")
+        return verdicts
+
+    def _by_heads(
+        self,
+        directory: Path,
+        variables: Params,
+        seed: int,
+        round_number: int,
+        stop: threading.Event,
+    ) -> Verdicts | None:
+        key = jax.random.fold_in(jax.random.key(seed), _JUDGING + round_number)
+        found = image_sweep.sweep(
+            self._parts,
+            self._programs.mesh,
+            self._synthetic,
+            lambda images, places: self._programs.judge(variables, key, images, places),
+            resolution=self._parts.canvas,
+            directory=directory / "judged",
+            stop=stop,
+            note="stage 2",
+        )
+        if found is None:
+            return None
+        uncertainty, accepted, label = judge(
+            found["classes"], found["variances"], threshold=self._amst.threshold
+        )
+        if self._amst.pseudo_labels == "soft":
+            accepted = np.ones_like(accepted)
+            label = found["probabilities"].argmax(-1).astype(np.int32)
+        return self._verdicts(
+            found,
+            predictions=found["classes"],
+            uncertainty=uncertainty,
+            accepted=accepted,
+            label=label,
+        )
+
+    def _by_clip(self, stop: threading.Event) -> Verdicts | None:
+        found = clip_probabilities(self._parts, self._programs.mesh, stop)
+        if found is None:
+            return None
+        return self._verdicts(found, label=found["probabilities"].argmax(-1).astype(np.int32))
+
+    def _by_seed(self) -> Verdicts:
+        count = len(self._synthetic)
+        labels = np.array([self._synthetic[place].label for place in range(count)], np.int32)
+        found = {"labels": labels, "decoded": np.ones(count, bool)}  # training replaces broken ones
+        return self._verdicts(found, label=labels)
+
+    def _from_file(self, path: Path) -> Verdicts:
+        """The verdicts of a file, put into the order of the set and under its class names."""
+        verdicts, label_names, _, _ = read_verdicts(path)
+        mapping = np.array(
+            [*label_mapping(self._parts.label_names, label_names, what=f"{path}"), NO_LABEL],
+            np.int32,
+        )
+        rows = {
+            (int(seed), int(variant)): row
+            for row, (seed, variant) in enumerate(
+                zip(verdicts.seed_id, verdicts.variant, strict=True)
+            )
+        }
+        places = self._identity()
+        absent = [place for place in places if place not in rows]
+        if absent:
+            raise UserError(
+                f"{path} has no verdict on {len(absent):,} of the {len(places):,} synthetic images "
+                f"(such as variant {absent[0][1]} of seed image {absent[0][0]}): it is of another "
+                "set, or of a smaller expansion. Give the verdicts of this set as "
+                "amst.pseudo_labels, or one of " + ", ".join(LABELLINGS)
+            )
+        order = np.array([rows[place] for place in places])
+        chosen = Verdicts(*(column[order] for column in verdicts))
+        probabilities = np.zeros((len(order), len(self._parts.label_names)), np.float32)
+        probabilities[:, mapping[:-1]] = chosen.probabilities
+        return chosen._replace(
+            predictions=np.zeros((len(order), 0), np.int32),
+            seed_label=mapping[chosen.seed_label],
+            pseudo_label=mapping[chosen.pseudo_label],  # its last entry is that of -1
+            probabilities=probabilities,
+        )
+
+    def _identity(self) -> list[tuple[int, int]]:
+        return [self._set.seed_of(place) for place in range(len(self._set))]
+
+    def _verdicts(
+        self,
+        found: dict[str, np.ndarray],
+        *,
+        label: np.ndarray,
+        predictions: np.ndarray | None = None,
+        uncertainty: np.ndarray | None = None,
+        accepted: np.ndarray | None = None,
+    ) -> Verdicts:
+        decoded, count = found["decoded"], len(label)
+        accepted = decoded if accepted is None else accepted & decoded
+        seeds = self._identity()
+        one_hot = np.eye(len(self._parts.label_names), dtype=np.float32)[label]
+        return Verdicts(
+            seed_id=np.array([seed for seed, _ in seeds], np.int64),
+            variant=np.array([variant for _, variant in seeds], np.int64),
+            seed_label=found["labels"].astype(np.int32),
+            predictions=np.zeros((count, 0), np.int32) if predictions is None else predictions,
+            uncertainty=np.full(count, np.nan, np.float32) if uncertainty is None else uncertainty,
+            accepted=accepted,
+            pseudo_label=np.where(accepted, label, NO_LABEL).astype(np.int32),
+            probabilities=found.get("probabilities", one_hot),
+            decoded=decoded,
+        )
+
+    def _write(self, file: Path, verdicts: Verdicts, run: int, round_number: int) -> None:
+        settings = json.dumps(self._parts.settings, sort_keys=True, default=str)
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+        metadata = {
+            "method": self._amst.pseudo_labels,
+            "threshold": self._amst.threshold,
+            "run": run,
+            "round": round_number,
+            "settings": self._parts.settings,
+        }
+        how = "file" if self._amst.pseudo_labels not in LABELLINGS else self._amst.pseudo_labels
+        beside = self._directory / _BESIDE / f"{how}-{digest}-run{run}-round{round_number}.parquet"
+        for path in (beside, file):  # a run goes on from its own; the other is to be found
+            try:
+                path.parent.mkdir(exist_ok=True)
+                write_verdicts(
+                    path,
+                    verdicts,
+                    label_names=self._parts.label_names,
+                    head_names=self.head_names,
+                    metadata=metadata,
+                )
+            except OSError as error:
+                if path == file:
+                    raise
+                print(f"note        no verdicts beside the data set: {error}", flush=True)
+        print(f"verdicts    {beside if beside.exists() else file}", flush=True)

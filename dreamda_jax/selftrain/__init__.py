@@ -1,0 +1,1 @@
+"""Self-training: pseudo-labels one can trust (AMST), its rivals, and SoftMatch."""

@@ -1,0 +1,141 @@
+"""Learning from labelled and unlabelled images at once: SoftMatch, FixMatch, and AMST's stage 3."""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dreamda_jax.selftrain import amst, losses
+from dreamda_jax.selftrain.consistency import Consistency
+from dreamda_jax.selftrain.network import Loss, Network, interleave, separate
+from dreamda_jax.types import AnyArray
+
+View = Literal["weak", "strong"]
+
+
+class Batch(NamedTuple):
+    """A global batch."""
+
+    images: AnyArray
+    """uint8 [b, h, w, 3], sRGB 0..255, labelled."""
+    targets: AnyArray
+    """float32 [b, c], rows that sum to 1."""
+    unlabelled: AnyArray | None
+    """uint8 [k · b, h, w, 3]; None where there are none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadTraining:
+    """That the auxiliary heads go on learning, for a next round of pseudo-labels."""
+
+    dropout_rate: float
+    orthogonality_weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftLabels:
+    """What keeps soft pseudo-labels from collapsing (Arazo et al. 2019, Eq. 4, its weights)."""
+
+    balance_weight: float = 0.8
+    entropy_weight: float = 0.4
+
+
+def semi_supervised_loss(
+    network: Network,
+    consistency: Consistency | None,
+    *,
+    labelled_views: tuple[View, ...] = ("weak",),
+    heads: HeadTraining | None = None,
+    soft_labels: SoftLabels | None = None,
+) -> Loss:
+    """Cross-entropy on labelled images, consistency between two views of unlabelled ones.
+
+    All views go through the network as one batch, whose statistics normalise them (as USB does
+    with `use_cat`).
+
+    Args:
+      network: the classifier.
+      consistency: of unlabelled images; None where batches have none.
+      labelled_views: which views of labelled images the main head learns; losses are averaged.
+      heads: train the auxiliary heads too, on both views of the labelled images.
+      soft_labels: regularise as for soft pseudo-labels.
+
+    Returns:
+      A loss of params {"classifier", "heads"}, a `Batch` and, as method state, a `Confidence`.
+      Metrics: accuracy (on labelled views), labelled_loss; consistency_loss and weight (its mean).
+    """
+    names: tuple[View, ...] = ("weak", "strong") if heads else labelled_views
+
+    def loss(params, batch_stats, confidence, key, batch: Batch):
+        keys = jax.random.split(key, 7)
+        rows = len(batch.images)
+        view_of = {"weak": network.weak, "strong": network.strong}
+        labelled = {}
+        for name in names:
+            place = 0 if name == "weak" else 1
+            view = view_of[name](keys[place], batch.images)
+            labelled[name] = network.mix(jax.random.fold_in(keys[2], place), view, batch.targets)
+        parts = [view for view, _ in labelled.values()]
+        if consistency is not None:
+            assert batch.unlabelled is not None
+            parts += [
+                network.weak(keys[3], batch.unlabelled),
+                network.strong(keys[4], batch.unlabelled),
+            ]
+        logits, features, batch_stats = network.forward(
+            params["classifier"], batch_stats, interleave(parts, rows), keys[5]
+        )
+        logits_of = separate(logits, parts, rows)
+
+        main = dict(zip(names, logits_of, strict=False))
+        targets = {name: labelled[name][1] for name in names}
+        metrics = {
+            "labelled_loss": _mean(
+                losses.cross_entropy(main[name], targets[name]) for name in labelled_views
+            ),
+            "accuracy": _mean(
+                jnp.argmax(main[name], -1) == jnp.argmax(targets[name], -1)
+                for name in labelled_views
+            ),
+        }
+        total = metrics["labelled_loss"]
+        if soft_labels is not None:
+            for name in labelled_views:
+                balance = losses.class_balance_penalty(jax.nn.softmax(main[name]))
+                spread = jnp.mean(losses.entropy(main[name]))
+                total += (
+                    soft_labels.balance_weight * balance + soft_labels.entropy_weight * spread
+                ) / len(labelled_views)
+        if consistency is not None:
+            weak, strong = logits_of[-2:]
+            weights, confidence = consistency.weights(confidence, jax.nn.softmax(weak))
+            target = losses.pseudo_target(
+                weak, hard=consistency.hard, temperature=consistency.temperature
+            )
+            metrics["consistency_loss"] = jnp.mean(losses.consistency(strong, target, weights))
+            metrics["weight"] = jnp.mean(weights)
+            total += consistency.loss_weight * metrics["consistency_loss"]
+        if heads is not None:
+            parts_of = separate(features, parts, rows)
+            seen: dict[str, amst.Views] = {
+                name: amst.Views(part, targets[name])
+                for name, part in zip(names, parts_of, strict=False)
+            }
+            head_total, of_heads = amst.head_loss(
+                params["heads"],
+                seen,
+                keys[6],
+                dropout_rate=heads.dropout_rate,
+                orthogonality_weight=heads.orthogonality_weight,
+            )
+            total += head_total
+            metrics["head_accuracy"] = of_heads["accuracy"]
+        return total, (batch_stats, confidence, metrics)
+
+    return loss
+
+
+def _mean(values) -> jax.Array:
+    """Over the views of the means over their rows."""
+    return jnp.mean(jnp.stack([jnp.mean(value) for value in values]))

@@ -1,0 +1,74 @@
+"""A training, or a stage of one, in a directory of its own: begun or gone on with."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dreamda_jax.checkpoint import Checkpoints
+from dreamda_jax.report import training_log
+from dreamda_jax.report.progress import Progress
+from dreamda_jax.training import loop
+from dreamda_jax.training.state import TrainState
+
+
+def fit(
+    directory: Path,
+    state: TrainState,
+    step: loop.Step,
+    batches: Callable[[int], contextlib.AbstractContextManager[Iterator[Any]]],
+    *,
+    validate: Callable[[TrainState], dict[str, float]],
+    num_steps: int,
+    batch_size: int,
+    steps_per_epoch: float,
+    log_every: int,
+    checkpoint_every: int,
+    stop: threading.Event,
+) -> loop.Fitted:
+    """Trains from the last checkpoint in `directory`, or from `state` where there is none.
+
+    Args:
+      directory: holds checkpoints and the log.
+      state: of step 0, placed on the devices; its structure is that of the checkpoints.
+      step: compiled.
+      batches: `batches(start_step)`, opened, are those of the steps from there on.
+      validate: gives metrics to log; called before each checkpoint.
+      num_steps: of the whole training.
+      batch_size: images that a step sees, for progress.
+      steps_per_epoch: for the log.
+      log_every: see `loop.Loop`; likewise the rest.
+      checkpoint_every: steps between two validations and checkpoints.
+      stop: ends it after the step at hand, saved.
+
+    Raises:
+      UserError: training diverged, all checkpoints are damaged, the disk is full.
+    """
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(
+            contextlib.closing(Checkpoints(directory / "checkpoints"))
+        )
+        restored = checkpoints.restore(state)
+        if restored is not None:
+            state = restored[1]
+        start = int(state.step)
+        if 0 < start < num_steps:
+            print(f"continuing  from step {start:,} of {num_steps:,}", flush=True)
+        log = stack.enter_context(training_log.TrainingLog(directory, resume_step=start))
+        progress = stack.enter_context(
+            contextlib.closing(Progress(num_steps * batch_size, done=start * batch_size))
+        )
+        return loop.Loop(
+            step=step,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            log_every=log_every,
+            checkpoint_every=checkpoint_every,
+            validate=validate,
+            log=log,
+            progress=progress,
+            checkpoints=checkpoints,
+            stop=stop,
+        ).run(state, stack.enter_context(batches(start)))
