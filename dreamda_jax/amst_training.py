@@ -12,10 +12,9 @@ import jax
 import numpy as np
 
 from dreamda_jax import mesh as meshes
-from dreamda_jax.auditing import audit_labels
+from dreamda_jax.auditing import audit_labels, is_audited
 from dreamda_jax.build_training import Training
 from dreamda_jax.data.subset import Subset
-from dreamda_jax.data.training_stream import Batch as ImageBatch
 from dreamda_jax.data.verdicts import Verdicts
 from dreamda_jax.labelling import Labelling
 from dreamda_jax.report.training_summary import RunResult
@@ -23,7 +22,6 @@ from dreamda_jax.self_training_programs import SelfTrainingPrograms, View, class
 from dreamda_jax.selftrain.amst import Targeted
 from dreamda_jax.selftrain.semi_supervised import Batch
 from dreamda_jax.training.best import METRIC
-from dreamda_jax.training.fit import fit
 from dreamda_jax.training.loop import Fitted
 from dreamda_jax.training.state import TrainState
 from dreamda_jax.training_output import TrainingOutput, training_stream
@@ -65,7 +63,12 @@ class AmstTraining:
           UserError: training diverged, weights do not fit, all checkpoints are damaged, disk full.
         """
         output = TrainingOutput(self._parts, self._programs, run, classifier_of=classifier_of)
+        rounds = [
+            output.directory / f"round-{number}" for number in range(1, self._amst.max_rounds + 1)
+        ]
         if (result := output.result()) is not None:
+            for directory in rounds:  # an oracle may have been named since
+                self._audit(directory, self._labelling.known(directory), stop)
             return result
         fresh = self._programs.with_heads(self._programs.first_variables(output.seed), output.seed)
         variables = fresh
@@ -74,12 +77,15 @@ class AmstTraining:
             variables = fitted.state.variables
             if not fitted.finished:
                 return None
-        for number in range(1, self._amst.max_rounds + 1):
-            directory = output.directory / f"round-{number}"
+        for number, directory in enumerate(rounds, start=1):
             labels = self._stage2(output, directory, variables, number, run, stop)
             if labels is None:
                 return None
-            start = fresh if self._amst.stage3_start == "fresh" else variables
+            start = variables
+            if self._amst.stage3_start == "fresh":
+                start = fresh
+            elif number == 1:
+                start = self._programs.with_main_head(variables)
             with contextlib.closing(output.best(directory)) as best:
                 fitted = self._stage3(output, directory, start, labels, number, best.validate, stop)
                 if not fitted.finished:
@@ -100,8 +106,7 @@ class AmstTraining:
                 return {}
             return {METRIC: output.validate(state.variables, step=programs.heads_evaluation)}
 
-        @contextlib.contextmanager
-        def batches(start_step: int) -> Generator:
+        def batches(start_step: int) -> Generator[Targeted, None, None]:
             stream = training_stream(
                 parts,
                 parts.real,
@@ -112,24 +117,19 @@ class AmstTraining:
                 num_steps=parts.stage1_steps,
             )
             with contextlib.closing(stream):
-                yield (
-                    meshes.global_rows(
-                        programs.mesh, Targeted(batch.images, self._one_hot[batch.labels])
-                    )
-                    for batch in stream
-                )
+                for batch in stream:
+                    rows = Targeted(batch.images, self._one_hot[batch.labels])
+                    yield meshes.global_rows(programs.mesh, rows)
 
-        return fit(
+        return output.fit(
             output.directory / "stage1",
             programs.stage1.first_state(variables, None),
             programs.stage1.of(jax.random.key(output.seed)),
             batches,
             validate=validate,
             num_steps=parts.stage1_steps,
-            batch_size=parts.recipe.batch_size,
+            images_per_step=parts.recipe.batch_size,
             steps_per_epoch=len(parts.real or ()) / parts.recipe.batch_size,
-            log_every=parts.job.log_every,
-            checkpoint_every=parts.checkpoint_every,
             stop=stop,
         )
 
@@ -151,13 +151,11 @@ class AmstTraining:
         )
         if verdicts is None:
             return None
-        if (directory / "audit.json").exists():
-            return verdicts
-        return (
-            verdicts
-            if audit_labels(parts, self._programs.mesh, verdicts, directory, stop)
-            else None
-        )
+        return verdicts if self._audit(directory, verdicts, stop) else None
+
+    def _audit(self, directory: Path, verdicts: Verdicts, stop: threading.Event) -> bool:
+        done = is_audited(self._parts, directory)
+        return done or audit_labels(self._parts, self._programs.mesh, verdicts, directory, stop)
 
     def _stage3(
         self,
@@ -186,7 +184,7 @@ class AmstTraining:
             soft=amst.pseudo_labels == "soft",
         )
         ratio = amst.unlabelled_ratio if consistent else 0
-        return fit(
+        return output.fit(
             directory,
             stage.first_state(variables, programs.confidence()),
             stage.of(jax.random.fold_in(jax.random.key(output.seed), number)),
@@ -195,14 +193,11 @@ class AmstTraining:
             ),
             validate=validate,
             num_steps=parts.num_steps,
-            batch_size=parts.recipe.batch_size * (1 + ratio),
+            images_per_step=parts.recipe.batch_size * (1 + ratio),
             steps_per_epoch=parts.steps_per_epoch,
-            log_every=parts.job.log_every,
-            checkpoint_every=parts.checkpoint_every,
             stop=stop,
         )
 
-    @contextlib.contextmanager
     def _batches(
         self,
         seed: int,
@@ -211,7 +206,7 @@ class AmstTraining:
         rest: np.ndarray,
         ratio: int,
         start_step: int,
-    ) -> Generator:
+    ) -> Generator[Batch, None, None]:
         """Stage 3's batches: real and accepted images, and `ratio` times as many of the rest."""
         parts = self._parts
         assert parts.synthetic is not None
@@ -241,17 +236,13 @@ class AmstTraining:
                     )
                 )
 
-            def rows(batch: ImageBatch, without: ImageBatch | None) -> Batch:
+            for batch, without in zip(first, second, strict=False):
                 targets = self._one_hot[batch.labels]
                 if soft:
                     made = batch.synthetic
                     targets[made] = verdicts.probabilities[accepted[batch.index[made]]]
-                return Batch(batch.images, targets, None if without is None else without.images)
-
-            yield (
-                meshes.global_rows(self._programs.mesh, rows(*pair))
-                for pair in zip(first, second, strict=False)
-            )
+                images = None if without is None else without.images
+                yield meshes.global_rows(self._programs.mesh, Batch(batch.images, targets, images))
 
 
 def _say(stage: str, what: str) -> None:

@@ -1,5 +1,6 @@
 """The audit of a round's pseudo-labels, beside other labellings and an oracle's."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from dreamda_jax.build_self_training import LABELLINGS
 from dreamda_jax.build_training import Training
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.data.verdicts import Verdicts
-from dreamda_jax.reference_labels import clip_probabilities, oracle_classes
+from dreamda_jax.models.classifiers.oracle import open_oracle
+from dreamda_jax.reference_labels import OracleLabels, clip_probabilities, oracle_labels
 from dreamda_jax.report import label_audit
 
 
@@ -35,16 +37,17 @@ def audit_labels(
       UserError: the oracle or CLIP cannot be opened.
     """
     assert parts.self_training is not None
-    amst, oracle = parts.self_training.amst, None
+    amst = parts.self_training.amst
+    oracle: OracleLabels | None = None
     labellings: dict[str, np.ndarray] = {}
     if parts.self_training.audit.oracle:
-        oracle = oracle_classes(parts, mesh, stop)
+        oracle = oracle_labels(parts, mesh, stop)
         clip = None if oracle is None else clip_probabilities(parts, mesh, stop)
         if clip is None:
             return False
         labellings = {
             "seed": verdicts.seed_label,
-            "soft": verdicts.probabilities.argmax(-1),
+            "soft": np.where(verdicts.decoded, verdicts.probabilities.argmax(-1), -1),
             "clip": np.where(clip["decoded"], clip["probabilities"].argmax(-1), -1),
             "amst": verdicts.pseudo_label,
         }
@@ -57,15 +60,27 @@ def audit_labels(
         verdicts,
         label_names=parts.label_names,
         threshold=amst.threshold,
-        oracle=oracle,
+        oracle=None if oracle is None else oracle.classes,
         labellings=labellings,
     )
+    audit["oracle"] = None if oracle is None else oracle.digest
     if meshes.process_index() == 0:
         print(label_audit.audit_text(audit), flush=True)
         label_audit.write_audit(
             directory, audit, verdicts, image_of=lambda place: _image(parts, place)
         )
     return True
+
+
+def is_audited(parts: Training, directory: Path) -> bool:
+    """Whether a round's audit is there, with the word of the oracle that is asked for, if any."""
+    assert parts.self_training is not None
+    file, path = directory / "audit.json", parts.self_training.audit.oracle
+    if not file.exists():
+        return False
+    if not path:
+        return True
+    return json.loads(file.read_bytes())["oracle"] == open_oracle(path, parts.label_names).digest
 
 
 def _image(parts: Training, place: int) -> np.ndarray | None:

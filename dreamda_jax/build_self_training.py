@@ -10,6 +10,8 @@ from dreamda_jax import command_line, self_training_options
 from dreamda_jax.data import labelled_draw, sources, unlabelled
 from dreamda_jax.data.augment.policy import Augment
 from dreamda_jax.errors import UserError
+from dreamda_jax.models import clip_files
+from dreamda_jax.models.classifiers.oracle import open_oracle
 from dreamda_jax.selftrain.consistency import Consistency
 
 SECTIONS = {
@@ -80,15 +82,31 @@ def self_training(
             f"amst.pseudo_labels={amst.pseudo_labels!r} is neither one of "
             f"{', '.join(LABELLINGS)} nor a parquet file of verdicts that is there"
         )
+    if amst.max_rounds > 1 and amst.pseudo_labels not in ("amst", "soft"):
+        raise UserError(
+            f"amst.max_rounds={amst.max_rounds}: labels of amst.pseudo_labels="
+            f"{amst.pseudo_labels!r} are the same in every round. Use 1, or amst or soft labels."
+        )
     labelled_draw.check_two_per_class(real)
+    softmatch, clip, audit = (
+        bind("softmatch", self_training_options.SoftMatch),
+        bind("clip", self_training_options.Clip),
+        bind("audit", self_training_options.Audit),
+    )
+    if method == "softmatch" and softmatch.num_labels:
+        labelled_draw.draw_labelled(real, softmatch.num_labels, seed=0)  # raises if it cannot be
+    if method == "amst" and audit.oracle:
+        open_oracle(audit.oracle, real.label_names)  # likewise, before stage 1 is paid for
+    if method == "amst" and (audit.oracle or amst.pseudo_labels == "clip"):
+        clip_files.find_clip(clip.path, revision=clip.revision)
     found = _unlabelled(config, real, test) if method == "softmatch" else None
     return SelfTraining(
         strong=strong,
         consistency=bind("consistency", Consistency),
         amst=amst,
-        softmatch=bind("softmatch", self_training_options.SoftMatch),
-        clip=bind("clip", self_training_options.Clip),
-        audit=bind("audit", self_training_options.Audit),
+        softmatch=softmatch,
+        clip=clip,
+        audit=audit,
         unlabelled=found,
     )
 

@@ -23,6 +23,7 @@ from dreamda_jax.selftrain.pseudo_label import NO_LABEL, judge
 from dreamda_jax.types import Params
 
 _FILE = "verdicts.parquet"
+_JUDGED = "judged"  # portions of a set half judged
 _JUDGING = 2**31  # apart from the keys of the stages
 _BESIDE = "verdicts"  # a folder in that of the data set
 
@@ -76,20 +77,28 @@ class Labelling:
         """
         file = directory / _FILE
         if file.exists():
-            return read_verdicts(file)[0]
+            return self.known(directory)
         directory.mkdir(parents=True, exist_ok=True)
         if self._amst.pseudo_labels in ("amst", "soft"):
             verdicts = self._by_heads(directory, variables, seed, round_number, stop)
         elif self._amst.pseudo_labels == "clip":
             verdicts = self._by_clip(stop)
         elif self._amst.pseudo_labels == "seed":
-            verdicts = self._by_seed()
+            verdicts = self._by_seed(directory, stop)
         else:
-            verdicts = self._from_file(Path(self._amst.pseudo_labels))
+            verdicts = self._from_file(Path(self._amst.pseudo_labels), directory, stop)
         if verdicts is not None and meshes.process_index() == 0:
             self._write(file, verdicts, run, round_number)
-            image_sweep.remove(directory / "judged")
+            image_sweep.remove(directory / _JUDGED)
         return verdicts
+
+    def known(self, directory: Path) -> Verdicts:
+        """The verdicts of a round that had been judged.
+
+        Raises:
+          UserError: they are not there, or damaged.
+        """
+        return read_verdicts(directory / _FILE)[0]
 
     def _by_heads(
         self,
@@ -106,7 +115,7 @@ class Labelling:
             self._synthetic,
             lambda images, places: self._programs.judge(variables, key, images, places),
             resolution=self._parts.canvas,
-            directory=directory / "judged",
+            directory=directory / _JUDGED,
             stop=stop,
             note="stage 2",
         )
@@ -132,43 +141,66 @@ class Labelling:
             return None
         return self._verdicts(found, label=found["probabilities"].argmax(-1).astype(np.int32))
 
-    def _by_seed(self) -> Verdicts:
-        count = len(self._synthetic)
-        labels = np.array([self._synthetic[place].label for place in range(count)], np.int32)
-        found = {"labels": labels, "decoded": np.ones(count, bool)}  # training replaces broken ones
-        return self._verdicts(found, label=labels)
+    def _by_seed(self, directory: Path, stop: threading.Event) -> Verdicts | None:
+        found = self._decoded(directory, stop)
+        return None if found is None else self._verdicts(found, label=found["labels"])
 
-    def _from_file(self, path: Path) -> Verdicts:
+    def _from_file(self, path: Path, directory: Path, stop: threading.Event) -> Verdicts | None:
         """The verdicts of a file, put into the order of the set and under its class names."""
+        found = self._decoded(directory, stop)
+        if found is None:
+            return None
         verdicts, label_names, _, _ = read_verdicts(path)
         mapping = np.array(
             [*label_mapping(self._parts.label_names, label_names, what=f"{path}"), NO_LABEL],
             np.int32,
         )
-        rows = {
-            (int(seed), int(variant)): row
-            for row, (seed, variant) in enumerate(
-                zip(verdicts.seed_id, verdicts.variant, strict=True)
-            )
-        }
-        places = self._identity()
-        absent = [place for place in places if place not in rows]
-        if absent:
+        rows: dict[tuple[int, int], int] = {}
+        for row, (seed, variant) in enumerate(
+            zip(verdicts.seed_id.tolist(), verdicts.variant.tolist(), strict=True)
+        ):
+            if rows.setdefault((seed, variant), row) != row:
+                raise UserError(
+                    f"{path} has two rows on variant {variant} of seed image {seed}: keep one."
+                )
+        order = np.array([rows.get(place, -1) for place in self._identity()])
+        given = order >= 0
+        foreign = given & (mapping[verdicts.seed_label[order]] != found["labels"])
+        if not given.any() or foreign.any():
             raise UserError(
-                f"{path} has no verdict on {len(absent):,} of the {len(places):,} synthetic images "
-                f"(such as variant {absent[0][1]} of seed image {absent[0][0]}): it is of another "
-                "set, or of a smaller expansion. Give the verdicts of this set as "
-                "amst.pseudo_labels, or one of " + ", ".join(LABELLINGS)
+                f"{path} is of another data set than {self._directory}: "
+                + (
+                    f"{foreign.sum():,} images have another seed's class there. "
+                    if foreign.any()
+                    else "it has no verdict on any of its images. "
+                )
+                + "Give the verdicts of this set, or as amst.pseudo_labels one of "
+                + ", ".join(LABELLINGS)
             )
-        order = np.array([rows[place] for place in places])
+        if not given.all():
+            print(f"note        {(~given).sum():,} images are not in {path}: rejected", flush=True)
         chosen = Verdicts(*(column[order] for column in verdicts))
-        probabilities = np.zeros((len(order), len(self._parts.label_names)), np.float32)
+        made = self._verdicts(
+            found,
+            label=mapping[chosen.pseudo_label],  # its last entry is that of -1
+            uncertainty=np.where(given, chosen.uncertainty, np.nan).astype(np.float32),
+            accepted=chosen.accepted & given,
+        )
+        probabilities = np.zeros_like(made.probabilities)
         probabilities[:, mapping[:-1]] = chosen.probabilities
-        return chosen._replace(
-            predictions=np.zeros((len(order), 0), np.int32),
-            seed_label=mapping[chosen.seed_label],
-            pseudo_label=mapping[chosen.pseudo_label],  # its last entry is that of -1
-            probabilities=probabilities,
+        return made._replace(probabilities=probabilities)
+
+    def _decoded(self, directory: Path, stop: threading.Event) -> dict[str, np.ndarray] | None:
+        """The seeds' labels, and which images are whole."""
+        return image_sweep.sweep(
+            self._parts,
+            self._programs.mesh,
+            self._synthetic,
+            lambda images, places: {},
+            resolution=self._parts.canvas,
+            directory=directory / _JUDGED,
+            stop=stop,
+            note="stage 2",
         )
 
     def _identity(self) -> list[tuple[int, int]]:

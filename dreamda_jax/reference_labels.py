@@ -4,7 +4,7 @@ import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,12 +13,8 @@ from dreamda_jax import image_sweep
 from dreamda_jax import mesh as meshes
 from dreamda_jax.build_training import Training
 from dreamda_jax.data import prompts
-from dreamda_jax.data.augment import policy
-from dreamda_jax.data.classes import label_mapping
 from dreamda_jax.models import clip
-from dreamda_jax.models.classifiers import pretrained
-
-_SAMPLE_ORACLE = Path(__file__).parent / "sample" / "oracle"
+from dreamda_jax.models.classifiers.oracle import open_oracle
 
 
 def clip_probabilities(
@@ -53,43 +49,43 @@ def clip_probabilities(
     )
 
 
-def oracle_classes(
-    parts: Training, mesh: jax.sharding.Mesh, stop: threading.Event
-) -> np.ndarray | None:
-    """int32 [n]: what the oracle takes every synthetic image for; -1 where it cannot be decoded.
+class OracleLabels(NamedTuple):
+    """An oracle's word on every synthetic image."""
 
-    Kept in `output/oracle/` for all runs. None if `stop` was set.
+    classes: np.ndarray
+    """int32 [n]; -1 where the image cannot be decoded."""
+    digest: str
+    """Of the oracle."""
+
+
+def oracle_labels(
+    parts: Training, mesh: jax.sharding.Mesh, stop: threading.Event
+) -> OracleLabels | None:
+    """What the oracle of `audit.oracle` takes every synthetic image for.
+
+    Kept in `output/oracle-<digest>/` for all runs. None if `stop` was set.
 
     Raises:
-      UserError: no such classifier, or one of other classes.
+      UserError: see `oracle.open_oracle`.
     """
     assert parts.self_training is not None
     assert parts.synthetic is not None
-    path = parts.self_training.audit.oracle
-    assert path is not None
-    directory = _SAMPLE_ORACLE if path == "sample" else Path(path)
-    module, variables, config = pretrained.open_classifier(directory, place=_on(mesh))
-    names = label_mapping(parts.label_names, config.label_names, what=f"the oracle {path}")
-
-    def classify(variables: Any, images: jax.Array) -> jax.Array:
-        view = policy.eval_view(images, size=config.image_size, mean=config.mean, std=config.std)
-        logits: Any = module.apply(variables, view, train=False)
-        return logits.argmax(-1)
-
-    compiled = jax.jit(classify)
+    assert parts.self_training.audit.oracle is not None
+    known = open_oracle(parts.self_training.audit.oracle, parts.label_names, place=_on(mesh))
+    classify = jax.jit(known.classify)
     found = image_sweep.sweep(
         parts,
         mesh,
         parts.synthetic,
-        lambda images, _: {"classes": compiled(variables, images)},
-        resolution=config.image_size,
-        directory=Path(parts.job.output) / "oracle",
+        lambda images, _: {"classes": classify(known.variables, images)},
+        resolution=known.image_size,
+        directory=Path(parts.job.output) / f"oracle-{known.digest[:8]}",
         stop=stop,
         note="oracle",
     )
     if found is None:
         return None
-    return np.where(found["decoded"], np.array(names, np.int32)[found["classes"]], -1)
+    return OracleLabels(np.where(found["decoded"], found["classes"], -1), known.digest)
 
 
 def _on(mesh: jax.sharding.Mesh) -> Callable[[np.ndarray], jax.Array]:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
@@ -49,6 +50,22 @@ class SelfTrainingPrograms(Programs):
         """Variables of a classifier, and fresh auxiliary heads drawn from `seed`."""
         heads = self._draw_heads(jax.random.key(seed))
         return {**variables, "params": {"classifier": variables["params"], "heads": heads}}
+
+    def with_main_head(self, variables: dict[str, Params]) -> dict[str, Params]:
+        """The main head as the mean of the auxiliary ones: it starts as their joint opinion.
+
+        A random one would be the first teacher of the images without a label.
+        """
+        params = variables["params"]
+        flat = flax.traverse_util.flatten_dict(params["classifier"])
+        architecture = self._job.architecture
+        for path, leaf in flat.items():
+            for name, tensor in (("kernel", "weight"), ("bias", "bias")):
+                if architecture.tensor_name(("params", *path)) == f"{architecture.head}.{tensor}":
+                    stacked = [head[name] for head in params["heads"].values()]
+                    flat[path] = jnp.mean(jnp.concatenate(stacked), axis=0).astype(leaf.dtype)
+        classifier = flax.traverse_util.unflatten_dict(flat)
+        return {**variables, "params": {**params, "classifier": classifier}}
 
     def without_heads(self, variables: dict[str, Params]) -> dict[str, Params]:
         """The same for a method that has none."""

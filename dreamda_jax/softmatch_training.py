@@ -15,7 +15,6 @@ from dreamda_jax.data.labelled_draw import draw_labelled
 from dreamda_jax.report.training_summary import RunResult
 from dreamda_jax.self_training_programs import SelfTrainingPrograms, classifier_of
 from dreamda_jax.selftrain.semi_supervised import Batch
-from dreamda_jax.training.fit import fit
 from dreamda_jax.training_output import TrainingOutput, training_stream
 
 _UNLABELLED_STREAM = 2**32  # its order is another than the labelled images'
@@ -54,17 +53,15 @@ class SoftMatchTraining:
         stage = programs.main_stage(with_heads=False, with_unlabelled=True)
         variables = programs.without_heads(programs.first_variables(output.seed))
         with contextlib.closing(output.best(output.directory)) as best:
-            fitted = fit(
+            fitted = output.fit(
                 output.directory,
                 stage.first_state(variables, programs.confidence()),
                 stage.of(jax.random.key(output.seed)),
                 functools.partial(self._batches, labelled, output.seed),
                 validate=best.validate,
                 num_steps=parts.num_steps,
-                batch_size=parts.recipe.batch_size * (1 + ratio),
+                images_per_step=parts.recipe.batch_size * (1 + ratio),
                 steps_per_epoch=parts.steps_per_epoch,
-                log_every=parts.job.log_every,
-                checkpoint_every=parts.checkpoint_every,
                 stop=stop,
             )
             return output.conclude(fitted, best, output.directory) if fitted.finished else None
@@ -75,8 +72,9 @@ class SoftMatchTraining:
             return self._parts.real
         return draw_labelled(self._parts.real, self._of.softmatch.num_labels, seed=seed)
 
-    @contextlib.contextmanager
-    def _batches(self, labelled: sources.Source, seed: int, start_step: int) -> Generator:
+    def _batches(
+        self, labelled: sources.Source, seed: int, start_step: int
+    ) -> Generator[Batch, None, None]:
         parts = self._parts
         size, ratio = parts.recipe.batch_size, self._of.softmatch.unlabelled_ratio
         stream = functools.partial(
@@ -93,10 +91,6 @@ class SoftMatchTraining:
                 )
             ) as second,
         ):
-            yield (
-                meshes.global_rows(
-                    self._programs.mesh,
-                    Batch(batch.images, self._one_hot[batch.labels], without.images),
-                )
-                for batch, without in zip(first, second, strict=True)
-            )
+            for batch, without in zip(first, second, strict=True):
+                rows = Batch(batch.images, self._one_hot[batch.labels], without.images)
+                yield meshes.global_rows(self._programs.mesh, rows)

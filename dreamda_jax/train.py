@@ -65,6 +65,7 @@ def _summary(parts: "build_training.Training") -> str:
     from dreamda_jax import mesh, training_programs
     from dreamda_jax.report import flops, training_summary
     from dreamda_jax.training.state import initial_variables
+    from dreamda_jax.training_methods import describe
 
     module = training_programs.open_module(parts)
     variables = jax.eval_shape(
@@ -73,7 +74,7 @@ def _summary(parts: "build_training.Training") -> str:
     )
     images = jax.ShapeDtypeStruct((1, parts.image_size, parts.image_size, 3), jax.numpy.float32)
     forward = flops.count_flops(functools.partial(module.apply, train=False), variables, images)
-    recipe = parts.recipe
+    recipe, description = parts.recipe, describe(parts)
     return training_summary.start(
         devices=mesh.describe_devices(),
         classifier=parts.classifier.name,
@@ -89,7 +90,9 @@ def _summary(parts: "build_training.Training") -> str:
         batch_size=recipe.batch_size,
         optimizer=f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}",
         schedule=recipe.schedule,
+        method=description.text,
         forward_flops=forward,
+        num_views=description.num_views,
         output=parts.job.output,
     )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from dreamda_jax.report import classification_plots, training_log
 from dreamda_jax.report.training_summary import RunResult
 from dreamda_jax.training import evaluation, loop
 from dreamda_jax.training.best import Best
+from dreamda_jax.training.fit import fit
+from dreamda_jax.training.state import TrainState
 from dreamda_jax.training_programs import Programs
 from dreamda_jax.types import Params
 
@@ -72,6 +75,34 @@ class TrainingOutput:
         """
         assert self._parts.validation is not None
         return accuracy.top1(self._confusion(variables, self._parts.validation, step))
+
+    def fit(
+        self,
+        directory: Path,
+        state: TrainState,
+        step: loop.Step,
+        batches: Callable[[int], Generator],
+        *,
+        validate: Callable[[TrainState], dict[str, float]],
+        num_steps: int,
+        images_per_step: int,
+        steps_per_epoch: float,
+        stop: threading.Event,
+    ) -> loop.Fitted:
+        """`training.fit.fit`, with what the job says of logs and checkpoints."""
+        return fit(
+            directory,
+            state,
+            step,
+            batches,
+            validate=validate,
+            num_steps=num_steps,
+            batch_size=images_per_step,
+            steps_per_epoch=steps_per_epoch,
+            log_every=self._parts.job.log_every,
+            checkpoint_every=self._parts.checkpoint_every,
+            stop=stop,
+        )
 
     def conclude(self, fitted: loop.Fitted, best: Best, training_directory: Path) -> RunResult:
         """Measures the last and the best weights, and writes what a finished run leaves.

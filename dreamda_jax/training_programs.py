@@ -16,8 +16,8 @@ from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.training import evaluation, loop
 from dreamda_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from dreamda_jax.training.state import TrainState, initial_variables, new_state
-from dreamda_jax.training.step import Loss, make_step
-from dreamda_jax.types import Params
+from dreamda_jax.training.step import make_step
+from dreamda_jax.types import Loss, Params
 
 
 class Stage(NamedTuple):

@@ -11,7 +11,6 @@ from dreamda_jax import mesh as meshes
 from dreamda_jax.build_training import Training
 from dreamda_jax.report.training_summary import RunResult
 from dreamda_jax.training import supervised
-from dreamda_jax.training.fit import fit
 from dreamda_jax.training_output import TrainingOutput, training_stream
 from dreamda_jax.training_programs import Programs
 
@@ -52,23 +51,20 @@ class SupervisedTraining:
         if (result := output.result()) is not None:
             return result
         with contextlib.closing(output.best(output.directory)) as best:
-            fitted = fit(
+            fitted = output.fit(
                 output.directory,
                 self.stage.first_state(self._programs.first_variables(output.seed), None),
                 self.stage.of(jax.random.key(output.seed)),
                 functools.partial(self._batches, output.seed),
                 validate=best.validate,
                 num_steps=parts.num_steps,
-                batch_size=parts.recipe.batch_size,
+                images_per_step=parts.recipe.batch_size,
                 steps_per_epoch=parts.steps_per_epoch,
-                log_every=parts.job.log_every,
-                checkpoint_every=parts.checkpoint_every,
                 stop=stop,
             )
             return output.conclude(fitted, best, output.directory) if fitted.finished else None
 
-    @contextlib.contextmanager
-    def _batches(self, seed: int, start_step: int) -> Generator:
+    def _batches(self, seed: int, start_step: int) -> Generator[supervised.Labelled, None, None]:
         parts = self._parts
         stream = training_stream(
             parts,
@@ -80,9 +76,6 @@ class SupervisedTraining:
             num_steps=parts.num_steps,
         )
         with contextlib.closing(stream):
-            yield (
-                meshes.global_rows(
-                    self._programs.mesh, supervised.Labelled(batch.images, batch.labels)
-                )
-                for batch in stream
-            )
+            for batch in stream:
+                rows = supervised.Labelled(batch.images, batch.labels)
+                yield meshes.global_rows(self._programs.mesh, rows)

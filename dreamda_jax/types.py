@@ -22,3 +22,8 @@ TokenIds = Int[Array, "b l"]
 
 Denoise = Callable[[Latent, Int[AnyArray, ""], Context], Latent]
 """`denoise(latents, timestep, context)`: the network's raw output (ε or v), in float32."""
+
+Metrics = dict[str, Array]
+Loss = Callable[[Params, Params, Any, Array, Any], tuple[Array, tuple[Params, Any, Metrics]]]
+"""`loss(params, batch_stats, method_state, key, batch) -> (loss, (batch_stats, method_state,
+metrics))`: what a training method is. Metrics are float32 scalars; one is "accuracy"."""

@@ -1,11 +1,16 @@
-"""A small image folder and a configuration that trains on it in seconds."""
+"""Small sets of images, a configuration that trains on them in seconds, and a stop on demand."""
 
+import threading
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 from PIL import Image
 
 from configs import fashion
+from dreamda_jax.data import dataset, records, shards
 from dreamda_jax.data.sample_source import SampleSource
 
 CLASSES = ("bag", "sandal", "trousers")
@@ -22,7 +27,7 @@ def make_folder(directory: Path, *, split: str, per_class: int, classes=CLASSES)
             counts[name] += 1
             path = directory / name / f"{example.name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(example.content).save(path)
+            Image.fromarray(np.asarray(example.content)).save(path)
     return directory
 
 
@@ -45,3 +50,88 @@ def make_config(directory: Path, **train: Any) -> dict[str, Any]:
         **train,
     }
     return config
+
+
+def grey(seed: int, variant: int) -> np.ndarray:
+    """A grey square, the same for all variants."""
+    return np.full((32, 32, 3), 40 * seed, np.uint8)
+
+
+def garment(seed: int, variant: int) -> np.ndarray:
+    """A training image of class `seed % 3`, darker with each variant."""
+    source = SampleSource(split="train")
+    wanted = CLASSES[seed % len(CLASSES)]
+    of_class = [i for i in range(len(source)) if source.label_names[source[i].label] == wanted]
+    pixels = np.asarray(source[of_class[seed // len(CLASSES)]].content, np.float32)
+    return (pixels * (1 - 0.2 * variant)).astype(np.uint8)
+
+
+def make_synthetic(
+    directory: Path,
+    label_names=CLASSES,
+    *,
+    seeds: int = 4,
+    variants: int = 2,
+    pixels: Callable[[int, int], np.ndarray] = grey,
+    broken: Collection[tuple[int, int]] = (),
+) -> Path:
+    """A finished synthetic set; the images (seed, variant) in `broken` are cut off."""
+    layout = shards.Layout.for_seeds(directory, name="small", num_seeds=seeds, seeds_per_shard=2)
+    directory.mkdir(parents=True)
+
+    def write(shard: int, broken: Collection[tuple[int, int]]) -> None:
+        made = []
+        for seed in layout.seed_ids(shard):
+            for variant in range(variants):
+                image = records.encode_image(pixels(seed, variant), image_format="png", quality=95)
+                made.append(
+                    records.Record(
+                        image=image[:60] if (seed, variant) in broken else image,
+                        label=seed % len(label_names),
+                        label_name=label_names[seed % len(label_names)],
+                        seed_id=seed,
+                        seed_name=f"seed{seed}",
+                        variant=variant,
+                        prompt="",
+                        method="dreamda",
+                        key=(0, seed),
+                    )
+                )
+        shards.write_shard(layout, shard, made, [])
+
+    for shard in range(layout.num_shards):
+        write(shard, ())
+    dataset.finish(layout, label_names=label_names, image_shape=(32, 32, 3), image_format="png")
+    for shard in {seed // layout.seeds_per_shard for seed, _ in broken}:
+        with mock.patch.object(shards, "_compare_and_decode"):  # which would find it
+            write(shard, broken)
+    return directory
+
+
+def make_amst_config(directory: Path, **amst: Any) -> dict[str, Any]:
+    """AMST over `make_config`'s images and six seeds' two variants in `directory/made`.
+
+    After two steps the heads agree on every image, with uncertainties on both sides of `threshold`.
+    """
+    made = directory / "made"
+    if not made.exists():
+        make_synthetic(made, seeds=6, pixels=garment)
+    config = make_config(directory, method="amst", num_steps=2)
+    config["output"]["path"] = str(made)
+    config["strong"] |= {"rand_augment": False, "random_erasing": 0.5}  # compiles in a third
+    few = {"stage1_steps": 2, "num_passes": 4, "dropout_rate": 0.1, "threshold": 0.014}
+    config["amst"] |= {**few, **amst}
+    return config
+
+
+class StopAfter(threading.Event):
+    """Set once it was asked `count` times: after that many steps or batches."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._left = count
+
+    def is_set(self) -> bool:
+        """Counts the question."""
+        self._left -= 1
+        return self._left < 0

@@ -174,13 +174,6 @@ def test_parquet(tmp_path, made, monkeypatch):
     assert set(info) == set(described.schema_arrow.names)
 
 
-def test_parquet_without_pyarrow(tmp_path, made, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"pip install 'dreamda-jax\[export\]'"):
-        export("parquet", made, tmp_path / "out")
-    assert not list(tmp_path.iterdir())
-
-
 def test_incomplete_or_damaged_input_is_refused(tmp_path):
     make_run(tmp_path, finished=False)
     with pytest.raises(UserError, match=r"2 of 3 shards are missing.*dreamda_jax\.generate"):

@@ -9,42 +9,14 @@ import pytest
 from PIL import Image
 
 from dreamda_jax import build_training, train
-from dreamda_jax.data import dataset, records, shards
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.report.training_log import read_log
-from tests.small_training import CLASSES, make_config
+from tests.small_training import CLASSES, make_config, make_synthetic
 
 
 def run(config) -> int:
     return train._train(config, False, threading.Event())
-
-
-def make_synthetic(directory: Path, label_names=CLASSES, *, seeds=4, variants=2) -> Path:
-    """A finished synthetic set of grey squares."""
-    layout = shards.Layout.for_seeds(directory, name="grey", num_seeds=seeds, seeds_per_shard=2)
-    directory.mkdir(parents=True)
-    for shard in range(layout.num_shards):
-        made = [
-            records.Record(
-                image=records.encode_image(
-                    np.full((32, 32, 3), 40 * seed, np.uint8), image_format="png", quality=95
-                ),
-                label=seed % len(label_names),
-                label_name=label_names[seed % len(label_names)],
-                seed_id=seed,
-                seed_name=f"seed{seed}",
-                variant=variant,
-                prompt="",
-                method="dreamda",
-                key=(0, seed),
-            )
-            for seed in layout.seed_ids(shard)
-            for variant in range(variants)
-        ]
-        shards.write_shard(layout, shard, made, [])
-    dataset.finish(layout, label_names=label_names, image_shape=(32, 32, 3), image_format="png")
-    return directory
 
 
 def test_two_runs_leave_logs_pictures_classifiers_and_a_table(tmp_path, capsys):

@@ -35,9 +35,19 @@ def match_classes(reference: Sequence[str], source: Source, *, what: str) -> Sou
 
 
 def label_mapping(
-    reference: Sequence[str], label_names: Sequence[str], *, what: str
+    reference: Sequence[str],
+    label_names: Sequence[str],
+    *,
+    what: str,
+    whose: str = "those to train on",
 ) -> tuple[int, ...]:
     """The place in `reference` of each of `label_names`, compared as `match_classes` does.
+
+    Args:
+      reference: class names, of which there may be more.
+      label_names: others.
+      what: what the message calls the owner of `label_names`.
+      whose: what it calls `reference`.
 
     Raises:
       UserError: a name is not in `reference`; `what` is whose names they are.
@@ -48,8 +58,8 @@ def label_mapping(
     if strangers:
         missing = [name for name in reference if _comparable(name) not in theirs]
         raise UserError(
-            f"The classes of {what} are not those to train on. Only in {what} ({len(strangers)} of "
-            f"{len(theirs)}): {first_few(strangers)}. Only among those to train on ({len(missing)} "
+            f"The classes of {what} are not {whose}. Only in {what} ({len(strangers)} of "
+            f"{len(theirs)}): {first_few(strangers)}. Only among {whose} ({len(missing)} "
             f"of {len(labels)}): {first_few(missing) or 'none'}. Use sets of the same classes, or "
             "rename classes (in an image folder: sub-folders) until the names agree, upper and "
             "lower case included."

@@ -61,7 +61,7 @@ def confusion_picture(confusion: ArrayLike, label_names: Sequence[str], path: Pa
                 ha="center",
                 va="center",
             )
-    _name_classes(axes, label_names, pitch=side / num_classes, axis="both")
+    name_classes(axes, label_names, pitch=side / num_classes, axis="both")
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(f"{counts.sum():,} images, {top1(counts):.2%} correct")
@@ -73,7 +73,7 @@ def confusion_picture(confusion: ArrayLike, label_names: Sequence[str], path: Pa
         format=PercentFormatter(1.0),
         label="share of the true class",
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def per_class_picture(confusion: ArrayLike, label_names: Sequence[str], path: Path) -> None:
@@ -92,7 +92,7 @@ def per_class_picture(confusion: ArrayLike, label_names: Sequence[str], path: Pa
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.barh(np.arange(len(order)), np.nan_to_num(accuracies[order]), height=0.75, color=_BAR)
     names = [label_names[index] for index in order]
-    size, every = _name_classes(axes, names, pitch=pitch, axis="y")
+    size, every = name_classes(axes, names, pitch=pitch, axis="y")
     for row in range(0, len(order), every):
         accuracy, number = accuracies[order[row]], examples[order[row]]
         words = f"{accuracy:.1%} of {number:,}" if number else "no images"
@@ -105,7 +105,7 @@ def per_class_picture(confusion: ArrayLike, label_names: Sequence[str], path: Pa
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("accuracy")
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def curves_picture(log: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -142,10 +142,10 @@ def curves_picture(log: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _name_classes(
+def name_classes(
     axes: Axes, label_names: Sequence[str], *, pitch: float, axis: str
 ) -> tuple[float, int]:
     """Writes names that are `pitch` inches apart, all or every n-th, so that none overlap.
@@ -170,7 +170,8 @@ def _shown(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, replacing an older one in one step."""
     encoded = io.BytesIO()
     with warnings.catch_warnings():
         # The font lacks some scripts. A box stands for each letter; a warning for each is no help.

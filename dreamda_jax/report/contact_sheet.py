@@ -6,8 +6,7 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dreamda_jax.report.drawing import ACCENT, INK, PAPER, fit, save_png, thumbnail
-from dreamda_jax.report.drawing import drawable as _drawable
+from dreamda_jax.report.drawing import ACCENT, INK, PAPER, drawable, fit, save_png, thumbnail
 
 _CELL, _GAP, _LABEL, _MAX_VARIANTS = 128, 4, 150, 8
 
@@ -49,7 +48,7 @@ class ContactSheet:
         for y, label in enumerate(sorted(self._rows)):
             _, seed, variants = self._rows[label]
             top = header + y * step
-            name = fit(_drawable(self._label_names[label]), font, _LABEL - 2 * _GAP)
+            name = fit(drawable(self._label_names[label]), font, _LABEL - 2 * _GAP)
             draw.text((_GAP, top + _CELL // 2), name, fill=INK, font=font, anchor="lm")
             sheet.paste(seed, (_LABEL, top))
             draw.rectangle(

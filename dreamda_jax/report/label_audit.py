@@ -13,7 +13,7 @@ from dreamda_jax.data.atomic import to_json, write_atomically
 from dreamda_jax.data.verdicts import Verdicts
 from dreamda_jax.metrics.labels import acceptance, label_precision, rejections
 from dreamda_jax.report.audit_sheet import audit_sheet
-from dreamda_jax.report.classification_plots import _name_classes, _save
+from dreamda_jax.report.classification_plots import name_classes, save_figure
 
 _KEPT, _CHANGED, _REJECTED = "#4c78a8", "#e0a030", "#d0d0d0"
 _MOST_ROWS = 20
@@ -181,7 +181,7 @@ def acceptance_picture(audit: Mapping[str, Any], path: Path) -> None:
         axes.barh(range(len(order)), widths, left=left, height=0.75, color=colour, label=label)
         left += widths
     names = [classes[place]["name"] for place in order]
-    size, every = _name_classes(axes, names, pitch=pitch, axis="y")
+    size, every = name_classes(axes, names, pitch=pitch, axis="y")
     for row in range(0, len(order), every):
         total = totals[order[row]]
         kept = total - counts[order[row], 2]
@@ -198,7 +198,7 @@ def acceptance_picture(audit: Mapping[str, Any], path: Path) -> None:
     axes.set_xlabel("share of the seed's class")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def write_audit(

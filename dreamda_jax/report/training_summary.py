@@ -45,7 +45,9 @@ def start(
     optimizer: str,
     schedule: str,
     num_runs: int,
+    method: str,
     forward_flops: float,
+    num_views: float,
     output: str,
 ) -> str:
     """What is about to be trained, on what, and how.
@@ -65,11 +67,13 @@ def start(
       optimizer: in words, with its settings.
       schedule: of the learning rate, in words.
       num_runs: trainings that differ in their seed.
-      forward_flops: of the network on one image; a training step does about three times as much.
+      method: in words.
+      forward_flops: of the network on one image; training on it does about three times as much.
+      num_views: images that the network sees in a run, each view of each counted.
       output: the directory.
     """
     start_from = "from scratch" if weights == "scratch" else f"weights: {weights}"
-    teraflop = 3 * forward_flops * batch_size * num_steps * num_runs / 1e12
+    teraflop = 3 * forward_flops * num_views * num_runs / 1e12
     runs = f", {num_runs} runs" if num_runs > 1 else ""
     synthetic = f" + {num_synthetic:,} synthetic" if num_synthetic else ""
     return "\n".join(
@@ -78,6 +82,7 @@ def start(
             f"classifier  {classifier}, {num_params / 1e6:.2f} M parameters, {start_from}",
             f"data        {num_real:,} real{synthetic} images of {num_classes} classes, "
             f"{resolution}x{resolution}",
+            f"method      {method}",
             f"steps       {num_steps:,}, batches of {batch_size:,}, {num_epochs:,.1f} epochs{runs}",
             f"optimizer   {optimizer}, {schedule}",
             f"cost        about {teraflop:,.{0 if teraflop >= 100 else 2}f} TFLOP in all, "

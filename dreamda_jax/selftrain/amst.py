@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Key
 
 from dreamda_jax.selftrain import heads as auxiliary
 from dreamda_jax.selftrain.losses import cross_entropy
-from dreamda_jax.selftrain.network import Loss, Network, interleave, separate
-from dreamda_jax.types import AnyArray, Params
+from dreamda_jax.selftrain.network import Network, interleave, separate
+from dreamda_jax.types import AnyArray, Loss, Params
 
 
 class Targeted(NamedTuple):
@@ -38,7 +38,7 @@ def stage1_loss(network: Network, *, dropout_rate: float, orthogonality_weight: 
     """Eq. 7: the heads' cross-entropies on their own view, and the orthogonality of each pair.
 
     Args:
-      network: the classifier; its own head is not trained.
+      network: the classifier; its own head gets no gradient, but shrinks with the weight decay.
       dropout_rate: before every auxiliary head.
       orthogonality_weight: λ.
 

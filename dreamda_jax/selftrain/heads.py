@@ -117,5 +117,6 @@ def mc_dropout(
     mean = jnp.mean(passes, axis=0)
     classes = jnp.argmax(mean, -1)
     chosen = jnp.take_along_axis(passes, classes[None, ..., None], -1)[..., 0]
-    variance = jnp.var(chosen, axis=0, ddof=1)
+    # Of differences: the variance of equal numbers is then 0, which the mean's rounding denies.
+    variance = jnp.var(chosen - chosen[0], axis=0, ddof=1)
     return classes.T.astype(jnp.int32), variance.T, jnp.mean(mean, axis=0)

@@ -1,16 +1,12 @@
 """What a training step is handed: a classifier and the views of an image, as callables."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from dreamda_jax.types import AnyArray, Params
-
-Loss = Callable[..., tuple[jax.Array, tuple[Params, Any, dict[str, jax.Array]]]]
-"""`loss(params, batch_stats, method_state, key, batch) -> (loss, (batch_stats, method_state,
-metrics))`, as `training.step.make_step` takes it."""
 
 
 class Network(NamedTuple):

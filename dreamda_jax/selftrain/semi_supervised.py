@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from dreamda_jax.selftrain import amst, losses
 from dreamda_jax.selftrain.consistency import Consistency
-from dreamda_jax.selftrain.network import Loss, Network, interleave, separate
-from dreamda_jax.types import AnyArray
+from dreamda_jax.selftrain.network import Network, interleave, separate
+from dreamda_jax.types import AnyArray, Loss
 
 View = Literal["weak", "strong"]
 
@@ -78,7 +78,8 @@ def semi_supervised_loss(
             labelled[name] = network.mix(jax.random.fold_in(keys[2], place), view, batch.targets)
         parts = [view for view, _ in labelled.values()]
         if consistency is not None:
-            assert batch.unlabelled is not None
+            if batch.unlabelled is None:
+                raise ValueError("a batch without unlabelled images has no consistency")
             parts += [
                 network.weak(keys[3], batch.unlabelled),
                 network.strong(keys[4], batch.unlabelled),

@@ -2,9 +2,8 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
 
 from dreamda_jax.checkpoint import Checkpoints
 from dreamda_jax.report import training_log
@@ -17,7 +16,7 @@ def fit(
     directory: Path,
     state: TrainState,
     step: loop.Step,
-    batches: Callable[[int], contextlib.AbstractContextManager[Iterator[Any]]],
+    batches: Callable[[int], Generator],
     *,
     validate: Callable[[TrainState], dict[str, float]],
     num_steps: int,
@@ -33,7 +32,7 @@ def fit(
       directory: holds checkpoints and the log.
       state: of step 0, placed on the devices; its structure is that of the checkpoints.
       step: compiled.
-      batches: `batches(start_step)`, opened, are those of the steps from there on.
+      batches: `batches(start_step)` are those of the steps from there on; closed at the end.
       validate: gives metrics to log; called before each checkpoint.
       num_steps: of the whole training.
       batch_size: images that a step sees, for progress.
@@ -71,4 +70,4 @@ def fit(
             progress=progress,
             checkpoints=checkpoints,
             stop=stop,
-        ).run(state, stack.enter_context(batches(start)))
+        ).run(state, stack.enter_context(contextlib.closing(batches(start))))

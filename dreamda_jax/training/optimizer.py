@@ -1,6 +1,7 @@
 """A recipe as an optax optimizer and its learning rate."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,4 +66,8 @@ def make_optimizer(
 
 
 def _decayed(params: Params) -> Params:
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    def decayed(path: tuple[Any, ...], leaf: jax.Array) -> bool:
+        # Biases of stacked heads have two axes.
+        return leaf.ndim > 1 and getattr(path[-1], "key", None) != "bias"
+
+    return jax.tree_util.tree_map_with_path(decayed, params)

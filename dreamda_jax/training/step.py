@@ -8,14 +8,8 @@ import jax
 import optax
 
 from dreamda_jax.training.state import TrainState, update_state
-from dreamda_jax.types import Params
+from dreamda_jax.types import Loss, Metrics
 
-Metrics = dict[str, jax.Array]
-Loss = Callable[
-    [Params, Params, Any, jax.Array, Any], tuple[jax.Array, tuple[Params, Any, Metrics]]
-]
-"""`loss(params, batch_stats, method_state, key, batch) -> (loss, (batch_stats, method_state,
-metrics))`: what a training method is. Metrics are float32 scalars; one is "accuracy"."""
 TrainingStep = Callable[[jax.Array, TrainState, Any], tuple[TrainState, Metrics]]
 
 

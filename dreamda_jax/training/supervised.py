@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from dreamda_jax.data.augment import policy
-from dreamda_jax.training.step import Loss
-from dreamda_jax.types import AnyArray
+from dreamda_jax.types import AnyArray, Loss
 
 
 class Labelled(NamedTuple):

@@ -36,7 +36,7 @@ def drawn(monkeypatch):
 def laid_out(monkeypatch):
     """The figures that would have been saved; drawing hundreds of names takes seconds."""
     figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
 

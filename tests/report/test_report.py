@@ -13,8 +13,9 @@ from dreamda_jax.data.dataset import Summary
 from dreamda_jax.data.records import encode_image
 from dreamda_jax.report import progress as progress_file
 from dreamda_jax.report import summary
-from dreamda_jax.report.contact_sheet import ContactSheet, _drawable
+from dreamda_jax.report.contact_sheet import ContactSheet
 from dreamda_jax.report.cost import Cost, estimated_bytes
+from dreamda_jax.report.drawing import drawable
 from dreamda_jax.report.progress import Progress
 from dreamda_jax.synthesis.statistics import Statistics
 
@@ -45,8 +46,8 @@ def test_contact_sheet_shows_the_lowest_seed_of_each_class(tmp_path):
 
 
 def test_class_names_are_drawn_without_what_the_font_lacks():
-    assert _drawable("chat tigré & fusée") == "chat tigre & fusee"
-    assert _drawable("日本 t-shirt") == "?? t-shirt"
+    assert drawable("chat tigré & fusée") == "chat tigre & fusee"
+    assert drawable("日本 t-shirt") == "?? t-shirt"
 
 
 def test_progress_in_plain_lines():

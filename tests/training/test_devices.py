@@ -1,5 +1,6 @@
 """The same training on one device, on eight, and with its state split over them."""
 
+import functools
 import json
 import os
 import subprocess
@@ -12,17 +13,19 @@ import pytest
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]
+MODULE = "tests.training.train_on_devices"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(devices, fsdp) -> what `train_on_devices` printed, all on the same images."""
+    """`trained(devices, fsdp)`: what `train_on_devices` printed, all on the same images."""
     directory = tmp_path_factory.mktemp("devices")
 
-    def train(devices: int, fsdp: int) -> dict:
+    @functools.cache
+    def train(devices: int, fsdp: int, method: str = "supervised") -> dict:
         flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
         done = subprocess.run(
-            [sys.executable, "-m", "tests.training.train_on_devices", str(directory), str(fsdp)],
+            [sys.executable, "-m", MODULE, str(directory), str(fsdp), method],
             cwd=ROOT,
             env={**os.environ, "XLA_FLAGS": flags},
             capture_output=True,
@@ -32,11 +35,11 @@ def trained(tmp_path_factory):
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1])
 
-    return {case: train(*case) for case in ((1, 1), (8, 1), (8, 4))}
+    return train
 
 
 def test_eight_devices_train_as_one(trained):
-    one, eight = trained[1, 1], trained[8, 1]
+    one, eight = trained(1, 1), trained(8, 1)
     assert (one["devices"], eight["devices"]) == (1, 8)
     assert len(one["losses"]) == 5
     # BatchNorm's and the gradient's sums are taken in another order: float32 rounding, which five
@@ -47,7 +50,20 @@ def test_eight_devices_train_as_one(trained):
 
 
 def test_fsdp_splits_the_parameters_and_changes_no_result(trained):
-    replicated, split = trained[8, 1], trained[8, 4]
+    replicated, split = trained(8, 1), trained(8, 4)
     assert (replicated["share"], split["share"]) == (1.0, 0.25)
     np.testing.assert_allclose(split["losses"], replicated["losses"], rtol=1e-3)
     np.testing.assert_allclose(split["losses"][0], replicated["losses"][0], rtol=1e-5)
+
+
+def test_eight_devices_give_the_verdicts_of_one(trained):
+    one, eight = trained(1, 1, "amst"), trained(8, 1, "amst")
+    assert (one["devices"], eight["devices"]) == (1, 8)
+    # Float32 rounding in the first losses; two steps magnify it for what comes after them.
+    np.testing.assert_allclose(eight["stage1"][0], one["stage1"][0], rtol=1e-5)
+    np.testing.assert_allclose(eight["stage1"], one["stage1"], rtol=1e-3)
+    assert eight["predictions"] == one["predictions"]
+    assert eight["accepted"] == one["accepted"]
+    np.testing.assert_allclose(eight["probabilities"], one["probabilities"], atol=1e-3)
+    np.testing.assert_allclose(eight["uncertainty"], one["uncertainty"], rtol=1e-2)
+    np.testing.assert_allclose(eight["stage3"], one["stage3"], rtol=1e-2)
