@@ -32,5 +32,5 @@ def get_config() -> ConfigDict:
             "ema_decay": 0.99,  # 0.999 averages over a thousand steps, and there are 600
         }
     )
-    config.consistency.decay = 0.99
+    config.consistency.update({"decay": 0.99, "hard": True, "loss_weight": 1.0})
     return config
