@@ -12,10 +12,9 @@ from dreamda_jax import image_sweep
 from dreamda_jax import mesh as meshes
 from dreamda_jax.build_self_training import LABELLINGS
 from dreamda_jax.build_training import Training
-from dreamda_jax.data.classes import label_mapping
+from dreamda_jax.data.label_file import LabelFile
 from dreamda_jax.data.synthetic_source import SyntheticSource
 from dreamda_jax.data.verdicts import Verdicts, read_verdicts, write_verdicts
-from dreamda_jax.errors import UserError
 from dreamda_jax.reference_labels import clip_probabilities
 from dreamda_jax.self_training_programs import SelfTrainingPrograms
 from dreamda_jax.selftrain import heads as auxiliary
@@ -34,6 +33,9 @@ class Labelling:
     Args:
       parts: the checked configuration.
       programs: compiled for it.
+
+    Raises:
+      UserError: a file of verdicts to take labels from cannot be read, or is of other classes.
     """
 
     def __init__(self, parts: Training, programs: SelfTrainingPrograms) -> None:
@@ -45,6 +47,9 @@ class Labelling:
         self._set = SyntheticSource(self._directory, expansion=parts.data.expansion)
         self._amst = parts.self_training.amst
         self._programs = programs
+        self._file = None
+        if self._amst.pseudo_labels not in LABELLINGS:
+            self._file = LabelFile(Path(self._amst.pseudo_labels), parts.label_names)
         self.needs_heads = self._amst.pseudo_labels in ("amst", "soft")
 
     @property
@@ -79,14 +84,14 @@ class Labelling:
         if file.exists():
             return self.known(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        if self._amst.pseudo_labels in ("amst", "soft"):
+        if self._file is not None:
+            verdicts = self._by_file(self._file, directory, stop)
+        elif self.needs_heads:
             verdicts = self._by_heads(directory, variables, seed, round_number, stop)
         elif self._amst.pseudo_labels == "clip":
             verdicts = self._by_clip(stop)
-        elif self._amst.pseudo_labels == "seed":
-            verdicts = self._by_seed(directory, stop)
         else:
-            verdicts = self._from_file(Path(self._amst.pseudo_labels), directory, stop)
+            verdicts = self._by_seed(directory, stop)
         if verdicts is not None and meshes.process_index() == 0:
             self._write(file, verdicts, run, round_number)
             image_sweep.remove(directory / _JUDGED)
@@ -145,50 +150,18 @@ class Labelling:
         found = self._decoded(directory, stop)
         return None if found is None else self._verdicts(found, label=found["labels"])
 
-    def _from_file(self, path: Path, directory: Path, stop: threading.Event) -> Verdicts | None:
-        """The verdicts of a file, put into the order of the set and under its class names."""
+    def _by_file(self, file: LabelFile, directory: Path, stop: threading.Event) -> Verdicts | None:
         found = self._decoded(directory, stop)
         if found is None:
             return None
-        verdicts, label_names, _, _ = read_verdicts(path)
-        mapping = np.array(
-            [*label_mapping(self._parts.label_names, label_names, what=f"{path}"), NO_LABEL],
-            np.int32,
-        )
-        rows: dict[tuple[int, int], int] = {}
-        for row, (seed, variant) in enumerate(
-            zip(verdicts.seed_id.tolist(), verdicts.variant.tolist(), strict=True)
-        ):
-            if rows.setdefault((seed, variant), row) != row:
-                raise UserError(
-                    f"{path} has two rows on variant {variant} of seed image {seed}: keep one."
-                )
-        order = np.array([rows.get(place, -1) for place in self._identity()])
-        given = order >= 0
-        foreign = given & (mapping[verdicts.seed_label[order]] != found["labels"])
-        if not given.any() or foreign.any():
-            raise UserError(
-                f"{path} is of another data set than {self._directory}: "
-                + (
-                    f"{foreign.sum():,} images have another seed's class there. "
-                    if foreign.any()
-                    else "it has no verdict on any of its images. "
-                )
-                + "Give the verdicts of this set, or as amst.pseudo_labels one of "
-                + ", ".join(LABELLINGS)
-            )
-        if not given.all():
-            print(f"note        {(~given).sum():,} images are not in {path}: rejected", flush=True)
-        chosen = Verdicts(*(column[order] for column in verdicts))
+        given, chosen = file.of(self._identity(), found["labels"], what=str(self._directory))
         made = self._verdicts(
             found,
-            label=mapping[chosen.pseudo_label],  # its last entry is that of -1
+            label=chosen.pseudo_label,
             uncertainty=np.where(given, chosen.uncertainty, np.nan).astype(np.float32),
             accepted=chosen.accepted & given,
         )
-        probabilities = np.zeros_like(made.probabilities)
-        probabilities[:, mapping[:-1]] = chosen.probabilities
-        return made._replace(probabilities=probabilities)
+        return made._replace(probabilities=chosen.probabilities)
 
     def _decoded(self, directory: Path, stop: threading.Event) -> dict[str, np.ndarray] | None:
         """The seeds' labels, and which images are whole."""
@@ -241,7 +214,7 @@ class Labelling:
             "round": round_number,
             "settings": self._parts.settings,
         }
-        how = "file" if self._amst.pseudo_labels not in LABELLINGS else self._amst.pseudo_labels
+        how = "file" if self._file else self._amst.pseudo_labels
         beside = self._directory / _BESIDE / f"{how}-{digest}-run{run}-round{round_number}.parquet"
         for path in (beside, file):  # a run goes on from its own; the other is to be found
             try:

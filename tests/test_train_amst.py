@@ -203,12 +203,14 @@ def test_a_file_of_labels_may_lack_rows_but_must_be_of_the_set(first, tmp_path):
     file = tmp_path / "edited.parquet"
     pq.write_table(table, file)
     parts = build_training.training(make_amst_config(first.directory, pseudo_labels=str(file)))
-    labelling = Labelling(parts, SelfTrainingPrograms(parts))
+    programs = SelfTrainingPrograms(parts)
 
     def label(table: pa.Table, name: str) -> Verdicts | None:
         pq.write_table(table, file)
-        stop = threading.Event()
-        return labelling.label(tmp_path / name, {}, 0, run=0, round_number=1, stop=stop)
+        numbers = {"run": 0, "round_number": 1}
+        return Labelling(parts, programs).label(
+            tmp_path / name, {}, 0, **numbers, stop=threading.Event()
+        )
 
     kept = label(table.slice(0, 10), "fewer")
     np.testing.assert_array_equal(kept.accepted[:10], first.verdicts.accepted[:10])
