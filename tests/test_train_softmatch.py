@@ -30,7 +30,7 @@ def make_softmatch_config(directory: Path, **train: Any) -> dict[str, Any]:
     )
     config["unlabelled"] = {"kind": "folder", "path": str(folder)}
     config["softmatch"] = {"num_labels": 6, "unlabelled_ratio": 2}
-    config["consistency"]["decay"] = 0.9
+    config["consistency"] |= {"decay": 0.9, "hard": True, "loss_weight": 1.0}
     config["strong"] |= {"rand_augment": False, "random_erasing": 0.5}  # compiles in a third
     return config
 
