@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from dreamda_jax.selftrain import amst, losses
 from dreamda_jax.selftrain.consistency import Consistency
 from dreamda_jax.selftrain.network import Network, interleave, separate
+from dreamda_jax.selftrain.softmatch import Confidence
 from dreamda_jax.types import AnyArray, Loss
 
 View = Literal["weak", "strong"]
@@ -102,21 +103,12 @@ def semi_supervised_loss(
         }
         total = metrics["labelled_loss"]
         if soft_labels is not None:
-            for name in labelled_views:
-                balance = losses.class_balance_penalty(jax.nn.softmax(main[name]))
-                spread = jnp.mean(losses.entropy(main[name]))
-                total += (
-                    soft_labels.balance_weight * balance + soft_labels.entropy_weight * spread
-                ) / len(labelled_views)
+            total += _mean(_soft_penalty(soft_labels, main[name]) for name in labelled_views)
         if consistency is not None:
             weak, strong = logits_of[-2:]
-            weights, confidence = consistency.weights(confidence, jax.nn.softmax(weak))
-            target = losses.pseudo_target(
-                weak, hard=consistency.hard, temperature=consistency.temperature
-            )
-            metrics["consistency_loss"] = jnp.mean(losses.consistency(strong, target, weights))
-            metrics["weight"] = jnp.mean(weights)
-            total += consistency.loss_weight * metrics["consistency_loss"]
+            term, confidence, of_rest = _consistency_term(consistency, confidence, weak, strong)
+            metrics |= of_rest
+            total += term
         if heads is not None:
             parts_of = separate(features, parts, rows)
             seen: dict[str, amst.Views] = {
@@ -135,6 +127,24 @@ def semi_supervised_loss(
         return total, (batch_stats, confidence, metrics)
 
     return loss
+
+
+def _consistency_term(
+    consistency: Consistency, confidence: Confidence, weak: jax.Array, strong: jax.Array
+) -> tuple[jax.Array, Confidence, dict[str, jax.Array]]:
+    """Of the whole loss; the statistics with this batch in them; metrics."""
+    weights, confidence = consistency.weights(confidence, jax.nn.softmax(weak))
+    target = losses.pseudo_target(weak, hard=consistency.hard, temperature=consistency.temperature)
+    loss = jnp.mean(losses.consistency(strong, target, weights))
+    metrics = {"consistency_loss": loss, "weight": jnp.mean(weights)}
+    return consistency.loss_weight * loss, confidence, metrics
+
+
+def _soft_penalty(soft_labels: SoftLabels, logits: jax.Array) -> jax.Array:
+    """Arazo's two regularisers of one view's predictions."""
+    balance = losses.class_balance_penalty(jax.nn.softmax(logits))
+    spread = jnp.mean(losses.entropy(logits))
+    return soft_labels.balance_weight * balance + soft_labels.entropy_weight * spread
 
 
 def _mean(values) -> jax.Array:
