@@ -128,7 +128,7 @@ class AmstTraining:
             batches,
             validate=validate,
             num_steps=parts.stage1_steps,
-            images_per_step=parts.recipe.batch_size,
+            batch_size=parts.recipe.batch_size,
             steps_per_epoch=len(parts.real or ()) / parts.recipe.batch_size,
             stop=stop,
         )
@@ -193,7 +193,7 @@ class AmstTraining:
             ),
             validate=validate,
             num_steps=parts.num_steps,
-            images_per_step=parts.recipe.batch_size * (1 + ratio),
+            batch_size=parts.recipe.batch_size * (1 + ratio),
             steps_per_epoch=parts.steps_per_epoch,
             stop=stop,
         )

@@ -60,7 +60,7 @@ class SoftMatchTraining:
                 functools.partial(self._batches, labelled, output.seed),
                 validate=best.validate,
                 num_steps=parts.num_steps,
-                images_per_step=parts.recipe.batch_size * (1 + ratio),
+                batch_size=parts.recipe.batch_size * (1 + ratio),
                 steps_per_epoch=parts.steps_per_epoch,
                 stop=stop,
             )

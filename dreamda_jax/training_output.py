@@ -1,8 +1,8 @@
 """What every run of a classifier's training measures and leaves, whatever its method."""
 
 import contextlib
+import functools
 import json
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
@@ -23,7 +23,6 @@ from dreamda_jax.report.training_summary import RunResult
 from dreamda_jax.training import evaluation, loop
 from dreamda_jax.training.best import Best
 from dreamda_jax.training.fit import fit
-from dreamda_jax.training.state import TrainState
 from dreamda_jax.training_programs import Programs
 from dreamda_jax.types import Params
 
@@ -76,32 +75,12 @@ class TrainingOutput:
         assert self._parts.validation is not None
         return accuracy.top1(self._confusion(variables, self._parts.validation, step))
 
-    def fit(
-        self,
-        directory: Path,
-        state: TrainState,
-        step: loop.Step,
-        batches: Callable[[int], Generator],
-        *,
-        validate: Callable[[TrainState], dict[str, float]],
-        num_steps: int,
-        images_per_step: int,
-        steps_per_epoch: float,
-        stop: threading.Event,
-    ) -> loop.Fitted:
-        """`training.fit.fit`, with what the job says of logs and checkpoints."""
-        return fit(
-            directory,
-            state,
-            step,
-            batches,
-            validate=validate,
-            num_steps=num_steps,
-            batch_size=images_per_step,
-            steps_per_epoch=steps_per_epoch,
-            log_every=self._parts.job.log_every,
-            checkpoint_every=self._parts.checkpoint_every,
-            stop=stop,
+    @property
+    def fit(self) -> Callable[..., loop.Fitted]:
+        """`training.fit.fit`, told what the job says of logs and checkpoints."""
+        job = self._parts.job
+        return functools.partial(
+            fit, log_every=job.log_every, checkpoint_every=self._parts.checkpoint_every
         )
 
     def conclude(self, fitted: loop.Fitted, best: Best, training_directory: Path) -> RunResult:

@@ -58,7 +58,7 @@ class SupervisedTraining:
                 functools.partial(self._batches, output.seed),
                 validate=best.validate,
                 num_steps=parts.num_steps,
-                images_per_step=parts.recipe.batch_size,
+                batch_size=parts.recipe.batch_size,
                 steps_per_epoch=parts.steps_per_epoch,
                 stop=stop,
             )

@@ -1,0 +1,104 @@
+"""What a threshold would have accepted, and how many synthetic images drifted from their seed.
+
+    python benchmarks/label_thresholds.py --config configs/fashion.py \
+        --config.data.synthetic=runs/fashion_x10 \
+        --verdicts=runs/fashion_amst/run-0/round-1/verdicts.parquet
+
+Reads verdicts that `train` wrote and asks the oracle about the synthetic images and their seeds;
+nothing is trained. `--write=FILE` writes the verdicts with the oracle's labels on all images, to
+train with as `amst.pseudo_labels=FILE`: what perfect labels would give.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from reporting import machine, print_json, print_table
+
+from dreamda_jax import build_training, command_line
+from dreamda_jax.data import sources
+from dreamda_jax.data.evaluation_stream import evaluation_batches
+from dreamda_jax.data.verdicts import read_verdicts, write_verdicts
+from dreamda_jax.models.classifiers.oracle import Oracle, open_oracle
+from dreamda_jax.selftrain.pseudo_label import agreement
+
+FLAGS = flags.FLAGS
+command_line.define_config_flag()
+flags.DEFINE_string("verdicts", None, "Parquet file of AMST's verdicts.", required=True)
+flags.DEFINE_string("oracle", "sample", "Directory of a classifier, or the packaged one.")
+flags.DEFINE_list("thresholds", ["0.001", "0.003", "0.01", "0.03"], "To try.")
+flags.DEFINE_string("write", None, "Where to write the verdicts with the oracle's labels.")
+
+
+def main() -> None:
+    """Prints a line per threshold, and the drift."""
+    config = command_line.read_config()
+    config["train"]["method"] = "amst"
+    parts = build_training.training(config)
+    assert parts.real is not None
+    assert parts.synthetic is not None
+    verdicts, label_names, head_names, metadata = read_verdicts(Path(FLAGS.verdicts))
+    oracle = open_oracle(FLAGS.oracle, label_names)
+    made, seeds = ask(oracle, parts.synthetic), ask(oracle, parts.real)
+    truth = np.array([parts.real[place].label for place in range(len(parts.real))])
+
+    agreed, label = agreement(verdicts.predictions), verdicts.predictions[:, 0]
+    rows = []
+    for threshold in map(float, FLAGS.thresholds):
+        kept = agreed & verdicts.decoded & (verdicts.uncertainty < threshold)
+        rows.append(
+            [
+                f"{threshold:g}",
+                f"{kept.sum():,}",
+                share(label == made, kept),
+                share(verdicts.seed_label == made, kept),
+                f"{(kept & (label != verdicts.seed_label)).sum():,}",
+            ]
+        )
+    columns = ["threshold", "accepted", "precision", "seed labels' precision", "changed"]
+    print_table(f"Thresholds on {len(label):,} images ({machine()})", columns, rows)
+    known = (seeds == truth)[verdicts.seed_id]  # the oracle sees the seed as it is labelled
+    drift = {
+        "oracle_on_seeds": share(seeds == truth, np.ones_like(truth, bool)),
+        "seed_labels_where_it_is_right": share(verdicts.seed_label == made, known),
+        "amst_on_accepted_of_these": share(
+            verdicts.pseudo_label == made, known & verdicts.accepted
+        ),
+        "seed_labels_on_rejected_of_these": share(
+            verdicts.seed_label == made, known & ~verdicts.accepted
+        ),
+    }
+    lines = [[name.replace("_", " "), value] for name, value in drift.items()]
+    print_table("Labels that the oracle shares", ["", ""], lines)
+    if FLAGS.write:
+        everything = verdicts._replace(accepted=verdicts.decoded, pseudo_label=made)
+        write_verdicts(
+            Path(FLAGS.write),
+            everything,
+            label_names=label_names,
+            head_names=head_names,
+            metadata=metadata,
+        )
+    print_json(drift)
+
+
+def ask(oracle: Oracle, source: sources.Source) -> np.ndarray:
+    """int32 [n]: the oracle's class of every image; -1 where it cannot be decoded."""
+    classify = jax.jit(oracle.classify)
+    found = []
+    for batch in evaluation_batches(
+        source, batch_size=250, resolution=oracle.image_size, crop="center"
+    ):
+        classes = np.asarray(classify(oracle.variables, batch.images))
+        found.append(np.where(batch.mask, classes, -1)[batch.index >= 0])
+    return np.concatenate(found).astype(np.int32)
+
+
+def share(hits: np.ndarray, mask: np.ndarray) -> float | None:
+    """Of the masked, in [0, 1]; None of none."""
+    return float(hits[mask].mean()) if mask.any() else None
+
+
+if __name__ == "__main__":
+    command_line.run(main)
