@@ -214,33 +214,13 @@ def _single_file(file: Path) -> UserError:
 
 def _download(repo_id: str, *, revision: str | None) -> Path:
     """Download the needed files, or fall back on the local cache if the hub cannot be reached."""
-
-    def download() -> Path:
-        # Imported here: a local checkpoint needs nothing of it.
-        from huggingface_hub import list_repo_files, snapshot_download
-
-        names = set(list_repo_files(repo_id, revision=revision))
-        patterns = _patterns(_choose(names, where=repo_id))
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
-
-    return hub.fetch(
-        download,
+    return hub.fetch_snapshot(
         repo_id,
         revision=revision,
+        patterns=lambda names: _patterns(_choose(names, where=repo_id)),
+        list_files=_list_directory,
         by_hand=_by_hand(repo_id),
-        cached=lambda: _cached(repo_id, revision=revision),
     )
-
-
-def _cached(repo_id: str, *, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        directory = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
-        _choose(_list_directory(directory), where=repo_id)
-    except Exception:  # not in the cache, or only parts of it
-        return None
-    return directory
 
 
 def _patterns(chosen: dict[str, str]) -> list[str]:

@@ -62,7 +62,7 @@ def find_clip(path: str | os.PathLike[str], *, revision: str | None = None) -> C
                 "or a hub id such as openai/clip-vit-base-patch16."
             )
         directory = _download(str(path), revision=revision)
-    names = {file.name for file in directory.iterdir() if file.is_file()}
+    names = _list_directory(directory)
     if _CONFIG in names:
         _check_model_type(directory / _CONFIG)  # says more than what else such a directory lacks
     weights = _choose(names, where=str(directory))
@@ -113,34 +113,21 @@ def _choose(names: Set[str], *, where: str) -> str:
 def _download(repo_id: str, *, revision: str | None) -> Path:
     """Download the needed files, or fall back on the local cache if the hub cannot be reached."""
 
-    def download() -> Path:
-        # Imported here: a local checkpoint needs nothing of it.
-        from huggingface_hub import list_repo_files, snapshot_download
+    def patterns(names: set[str]) -> list[str]:
+        weights = _choose(names, where=repo_id)
+        return [*_SMALL, weights, *([_SHARDS] if weights.endswith(".json") else [])]
 
-        weights = _choose(set(list_repo_files(repo_id, revision=revision)), where=repo_id)
-        patterns = [*_SMALL, weights]
-        if weights.endswith(".json"):
-            patterns.append(_SHARDS)
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
-
-    return hub.fetch(
-        download,
+    return hub.fetch_snapshot(
         repo_id,
         revision=revision,
+        patterns=patterns,
+        list_files=_list_directory,
         by_hand=_by_hand(repo_id),
-        cached=lambda: _cached(repo_id, revision=revision),
     )
 
 
-def _cached(repo_id: str, *, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        directory = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
-        _choose({file.name for file in directory.iterdir()}, where=repo_id)
-    except Exception:  # not in the cache, or only parts of it
-        return None
-    return directory
+def _list_directory(directory: Path) -> set[str]:
+    return {file.name for file in directory.iterdir() if file.is_file()}
 
 
 def _by_hand(repo_id: str) -> str:

@@ -60,3 +60,44 @@ def fetch(
             f"{repo_id}: not on this machine, and the Hugging Face hub cannot be reached "
             f"({type(error).__name__}). On a machine with network run\n{by_hand}"
         ) from error
+
+
+def fetch_snapshot(
+    repo_id: str,
+    *,
+    revision: str | None,
+    patterns: Callable[[set[str]], list[str]],
+    list_files: Callable[[Path], set[str]],
+    by_hand: str,
+) -> Path:
+    """The directory of a model's files, from the hub or, if that cannot be reached, its cache.
+
+    Args:
+        repo_id: such as "openai/clip-vit-base-patch16".
+        revision: branch, tag or commit.
+        patterns: of the names in the model, those to download; a UserError if some are lacking.
+        list_files: the names in a directory.
+        by_hand: the commands that bring the files here from another machine.
+
+    Raises:
+        UserError: as `fetch`, and what `patterns` raises.
+    """
+
+    def download() -> Path:
+        # Imported here: a local checkpoint needs nothing of it.
+        from huggingface_hub import list_repo_files, snapshot_download
+
+        wanted = patterns(set(list_repo_files(repo_id, revision=revision)))
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted))
+
+    def cached() -> Path | None:
+        from huggingface_hub import snapshot_download
+
+        try:
+            directory = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+            patterns(list_files(directory))
+        except Exception:  # not in the cache, or only parts of it
+            return None
+        return directory
+
+    return fetch(download, repo_id, revision=revision, by_hand=by_hand, cached=cached)
