@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from dreamda_jax import mesh as meshes
@@ -24,6 +23,7 @@ from dreamda_jax.selftrain.semi_supervised import Batch
 from dreamda_jax.training.best import METRIC
 from dreamda_jax.training.loop import Fitted
 from dreamda_jax.training.state import TrainState
+from dreamda_jax.training_keys import stage_key
 from dreamda_jax.training_output import TrainingOutput, training_stream
 from dreamda_jax.types import Params
 
@@ -124,7 +124,7 @@ class AmstTraining:
         return output.fit(
             output.directory / "stage1",
             programs.stage1.first_state(variables, None),
-            programs.stage1.of(jax.random.key(output.seed)),
+            programs.stage1.of(stage_key(output.seed, "stage 1")),
             batches,
             validate=validate,
             num_steps=parts.stage1_steps,
@@ -187,7 +187,7 @@ class AmstTraining:
         return output.fit(
             directory,
             stage.first_state(variables, programs.confidence()),
-            stage.of(jax.random.fold_in(jax.random.key(output.seed), number)),
+            stage.of(stage_key(output.seed, "stage 3", number)),
             functools.partial(
                 self._batches, output.seed + number * _STREAMS, verdicts, accepted, rest, ratio
             ),

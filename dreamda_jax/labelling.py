@@ -5,7 +5,6 @@ import json
 import threading
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from dreamda_jax import image_sweep
@@ -19,11 +18,11 @@ from dreamda_jax.reference_labels import clip_probabilities
 from dreamda_jax.self_training_programs import SelfTrainingPrograms
 from dreamda_jax.selftrain import heads as auxiliary
 from dreamda_jax.selftrain.pseudo_label import NO_LABEL, judge
+from dreamda_jax.training_keys import stage_key
 from dreamda_jax.types import Params
 
 _FILE = "verdicts.parquet"
 _JUDGED = "judged"  # portions of a set half judged
-_JUDGING = 2**31  # apart from the keys of the stages
 _BESIDE = "verdicts"  # a folder in that of the data set
 
 
@@ -113,7 +112,7 @@ class Labelling:
         round_number: int,
         stop: threading.Event,
     ) -> Verdicts | None:
-        key = jax.random.fold_in(jax.random.key(seed), _JUDGING + round_number)
+        key = stage_key(seed, "stage 2", round_number)
         found = image_sweep.sweep(
             self._parts,
             self._programs.mesh,

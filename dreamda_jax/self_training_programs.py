@@ -22,6 +22,7 @@ from dreamda_jax.selftrain.semi_supervised import (
 )
 from dreamda_jax.selftrain.softmatch import Confidence, initial_confidence
 from dreamda_jax.training import evaluation
+from dreamda_jax.training_keys import stage_key
 from dreamda_jax.training_programs import Programs, Stage, view_of
 from dreamda_jax.types import AnyArray, Params
 
@@ -48,7 +49,7 @@ class SelfTrainingPrograms(Programs):
 
     def with_heads(self, variables: dict[str, Params], seed: int) -> dict[str, Params]:
         """Variables of a classifier, and fresh auxiliary heads drawn from `seed`."""
-        heads = self._draw_heads(jax.random.key(seed))
+        heads = self._draw_heads(stage_key(seed, "heads"))
         return {**variables, "params": {"classifier": variables["params"], "heads": heads}}
 
     def with_main_head(self, variables: dict[str, Params]) -> dict[str, Params]:
