@@ -93,29 +93,12 @@ def training(config: dict[str, Any]) -> Training:
     elif job.method == "softmatch":
         data = dataclasses.replace(data, train_on="real")
     architecture = command_line.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
-    image_size = classifier.image_size or architecture.image_size
-    canvas = classifier.canvas or round(image_size * 8 / 7)
-    if canvas < image_size:
-        raise UserError(f"classifier.canvas={canvas} is smaller than the image size {image_size}")
-    devices = mesh.device_count()
-    if recipe.batch_size % devices:
-        raise UserError(
-            f"train.batch_size={recipe.batch_size} is the global batch and must be a multiple of "
-            f"the {devices} devices of this job"
-        )
+    image_size, canvas = _image_sizes(classifier, architecture)
+    _check_batch_size(recipe.batch_size, devices=mesh.device_count())
     directory = Path(data.synthetic or config["output"]["path"])
     real, synthetic = _training_sets(config, data, directory)
     label_names = (real or synthetic).label_names  # type: ignore[union-attr]
-    held_out = {
-        name: _held_out(config, name, label_names, trained_on=real)
-        for name in ("validation", "test")
-    }
-    if not any(held_out.values()):
-        raise UserError(
-            "there is nothing to measure accuracy on: give section test (or validation) what "
-            "differs from section source, such as --config.test.split=test or, for folders, "
-            "--config.test.path=my_test_images"
-        )
+    held_out = _held_out_sets(config, label_names, trained_on=real)
     sets = dict(held_out)
     found = None
     if job.method != "supervised":
@@ -169,6 +152,25 @@ def _job_and_recipe(config: Mapping[str, Any]) -> tuple[options.Train, Recipe]:
     return job, command_line.bind({"train": {**named, **numbers}}, "train", Recipe)
 
 
+def _image_sizes(
+    classifier: options.Classifier, architecture: registry.Architecture
+) -> tuple[int, int]:
+    """(side that the network sees, side to which images are decoded)."""
+    image_size = classifier.image_size or architecture.image_size
+    canvas = classifier.canvas or round(image_size * 8 / 7)
+    if canvas < image_size:
+        raise UserError(f"classifier.canvas={canvas} is smaller than the image size {image_size}")
+    return image_size, canvas
+
+
+def _check_batch_size(batch_size: int, *, devices: int) -> None:
+    if batch_size % devices:
+        raise UserError(
+            f"train.batch_size={batch_size} is the global batch and must be a multiple of the "
+            f"{devices} devices of this job"
+        )
+
+
 def _weights(classifier: options.Classifier, architecture: registry.Architecture) -> str | None:
     if classifier.weights == "scratch":
         return None
@@ -208,14 +210,14 @@ def _training_sets(
     return real, synthetic
 
 
-def _held_out(
-    config: Mapping[str, Any],
-    section: str,
-    label_names: tuple[str, ...],
-    *,
-    trained_on: sources.Source | None,
-) -> sources.Source | None:
-    """The set of section "validation" or "test": its fields over those of section "source"."""
+def open_held_out(config: Mapping[str, Any], section: str) -> sources.Source | None:
+    """The set of section "validation" or "test": its fields over those of section "source".
+
+    None where the section has no field.
+
+    Raises:
+      UserError: it cannot be opened, or labels name no class.
+    """
     # An empty value switches a field off on the command line, where None cannot be said.
     fields = {name: value for name, value in config.get(section, {}).items() if value}
     if not fields:
@@ -223,6 +225,39 @@ def _held_out(
     inherited = {} if "kind" in fields else config["source"]
     source = sources.open_source(**{**inherited, **fields})
     classes.check_labels(source)
+    return source
+
+
+def _held_out_sets(
+    config: Mapping[str, Any],
+    label_names: tuple[str, ...],
+    *,
+    trained_on: sources.Source | None,
+) -> dict[str, sources.Source | None]:
+    """By name "validation" and "test", of which one is there."""
+    found = {
+        name: _held_out(config, name, label_names, trained_on=trained_on)
+        for name in ("validation", "test")
+    }
+    if not any(found.values()):
+        raise UserError(
+            "there is nothing to measure accuracy on: give section test (or validation) what "
+            "differs from section source, such as --config.test.split=test or, for folders, "
+            "--config.test.path=my_test_images"
+        )
+    return found
+
+
+def _held_out(
+    config: Mapping[str, Any],
+    section: str,
+    label_names: tuple[str, ...],
+    *,
+    trained_on: sources.Source | None,
+) -> sources.Source | None:
+    source = open_held_out(config, section)
+    if source is None:
+        return None
     if trained_on is not None and source.fingerprint() == trained_on.fingerprint():
         raise UserError(
             f"section {section} names the training set itself ({len(source):,} images): its "

@@ -1,14 +1,47 @@
-"""Makes the missing shards of a run: loader, engine and report together."""
+"""Makes the missing shards of a run: weights, loader, engine and report together."""
 
 import contextlib
 import threading
 
+from dreamda_jax import mesh
 from dreamda_jax.build import Generation
-from dreamda_jax.data import loader
+from dreamda_jax.data import loader, production_log
+from dreamda_jax.models import loading
 from dreamda_jax.pipeline import DreamDAPipeline
-from dreamda_jax.report import production
+from dreamda_jax.report import production, summary
+from dreamda_jax.report.cost import Cost
 from dreamda_jax.synthesis import engine
 from dreamda_jax.types import Params
+
+
+def make_and_report(
+    parts: Generation, mine: range, todo: list[int], price: Cost, stop: threading.Event
+) -> None:
+    """Loads the weights, makes the missing shards, and says and records how that went.
+
+    Args:
+      parts: the run.
+      mine: the shards of this process.
+      todo: of them, those to make.
+      price: of one image.
+      stop: when set, no further batch is started.
+
+    Raises:
+      UserError: see `make_missing`.
+    """
+    statistics = make_missing(
+        parts,
+        DreamDAPipeline(parts.model),
+        loading.load_params(parts.model, parts.files, place=mesh.replicate),
+        todo=todo,
+        finished=sorted(set(mine) - set(todo)),
+        stop=stop,
+    )
+    print(summary.made(statistics, noise_scale=parts.method.noise_scale))
+    session = summary.session(statistics, devices=mesh.describe_devices(), price=price)
+    production_log.append_session(
+        parts.layout.directory, session, process_index=mesh.process_index()
+    )
 
 
 def make_missing(

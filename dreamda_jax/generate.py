@@ -17,6 +17,7 @@ from dreamda_jax import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax import build
+    from dreamda_jax.report.cost import Cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
@@ -31,7 +32,7 @@ def main() -> int:
 
 
 def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
-    from dreamda_jax import build, mesh
+    from dreamda_jax import build, expand, mesh
     from dreamda_jax.data import run_directory, shards
 
     parts = build.generation(config)
@@ -44,7 +45,7 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
     if dry_run:
         run_directory.check_settings(layout.directory, parts.settings)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
-        print(_summary(parts, mine, todo))
+        print(_summary(parts, mine, todo, _price(parts)))
         return 0
     with run_directory.open_run(
         layout.directory, parts.settings, process_index=mesh.process_index()
@@ -52,8 +53,9 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
         shards.remove_leftovers(layout)
         todo = shards.missing_shards(layout, shards=mine, report=print)
         if todo:
-            print(_summary(parts, mine, todo), flush=True)
-            _make(parts, mine, todo, stop)
+            price = _price(parts)
+            print(_summary(parts, mine, todo, price), flush=True)
+            expand.make_and_report(parts, mine, todo, price, stop)
         else:
             print("nothing left to do: every shard is there and undamaged")
         others = shards.missing_shards(layout, checksum=False, remove_damaged=False)
@@ -64,18 +66,23 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
     return 0
 
 
-def _summary(parts: "build.Generation", mine: range, todo: list[int]) -> str:
-    from dreamda_jax import mesh
-    from dreamda_jax.data import run_directory
-    from dreamda_jax.report import cost, summary
+def _price(parts: "build.Generation") -> "Cost":
+    from dreamda_jax.report import cost
 
     with command_line.as_user_error("method"):
-        price = cost.price(
+        return cost.price(
             parts.model,
             parts.method,
             resolution=parts.image.resolution,
             num_variants=parts.synthesis.num_variants,
         )
+
+
+def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Cost") -> str:
+    from dreamda_jax import mesh
+    from dreamda_jax.data import run_directory
+    from dreamda_jax.report import cost, summary
+
     seeds_left = sum(len(parts.layout.seed_ids(shard)) for shard in todo)
     num_bytes = cost.estimated_bytes(
         seeds_left * parts.synthesis.num_variants,
@@ -97,24 +104,6 @@ def _summary(parts: "build.Generation", mine: range, todo: list[int]) -> str:
         num_bytes=num_bytes,
         output=parts.output.path,
     )
-
-
-def _make(parts: "build.Generation", mine: range, todo: list[int], stop: threading.Event) -> None:
-    """Loads the weights and makes the missing shards."""
-    from dreamda_jax import expand, mesh
-    from dreamda_jax.models import loading
-    from dreamda_jax.pipeline import DreamDAPipeline
-    from dreamda_jax.report import summary
-
-    statistics = expand.make_missing(
-        parts,
-        DreamDAPipeline(parts.model),
-        loading.load_params(parts.model, parts.files, place=mesh.replicate),
-        todo=todo,
-        finished=sorted(set(mine) - set(todo)),
-        stop=stop,
-    )
-    print(summary.made(statistics, noise_scale=parts.method.noise_scale))
 
 
 def _finish(parts: "build.Generation") -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax.data import dataset
+from dreamda_jax.data import dataset, production_log
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[1]
@@ -56,11 +56,12 @@ def generate(
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Every file of a data set but those that name the machine or the process."""
+    """Every file of a data set but those that name the machine, the process or the time."""
+    apart = ("versions.json", ".lock", "production-")
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != "versions.json" and not path.name.startswith(".lock")
+        if path.is_file() and not path.name.startswith(apart)
     }
 
 
@@ -96,6 +97,9 @@ def test_the_set_is_complete_and_readable(reference):
     assert {r.prompt for r in made} >= {f"a photo of a {made[0].label_name}"}
     with Image.open(reference / "contact_sheet.png") as sheet:
         assert sheet.width > 400
+    (session,) = production_log.read_sessions(reference)
+    assert (session["images"], session["devices"]) == (SEEDS * VARIANTS, "1 x cpu")
+    assert session["flops_per_image"] > 1e6
 
 
 def test_eight_devices_make_the_same_bytes(reference, tmp_path, micro_checkpoint):

@@ -1,6 +1,7 @@
 """The lines a run begins and ends with."""
 
 from pathlib import Path
+from typing import Any
 
 from dreamda_jax.data.dataset import Summary
 from dreamda_jax.report.cost import Cost
@@ -58,6 +59,19 @@ def made(statistics: Statistics, *, noise_scale: float) -> str:
             "were enlarged"
         )
     return "\n".join(lines)
+
+
+def session(statistics: Statistics, *, devices: str, price: Cost) -> dict[str, Any]:
+    """The same for machines: a line of `data.production_log`."""
+    return {
+        "devices": devices,
+        "images": statistics.images,
+        "seconds": statistics.seconds,
+        "images_in_seconds": statistics.images_in_seconds,
+        "site_rms": statistics.site_rms,
+        "flops_per_image": price.flops,
+        "unet_rows_per_image": price.unet_rows,
+    }
 
 
 def end(directory: Path, made: Summary) -> str:
