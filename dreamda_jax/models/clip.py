@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.checkpoint_files import read_json
-from dreamda_jax.models.clip_files import ClipFiles, find_clip
+from dreamda_jax.models.clip_files import ClipFiles, digest, find_clip
 from dreamda_jax.models.flax_modules import apply_module, init_shapes
 from dreamda_jax.models.quiet import quiet_flax_imports
 from dreamda_jax.models.tokenizer import encode_prompts, load_tokenizer
@@ -37,6 +37,28 @@ _BICUBIC = 3  # Pillow's number
 _ACTIVATIONS = ("quick_gelu", "gelu")
 _IMAGE_PARAMS = ("vision_model", "visual_projection", "logit_scale")
 _LEGACY_EOS = 2  # stands in old configs for whatever id is the highest
+
+
+class Encoder(NamedTuple):
+    """A CLIP that gives images and texts their places in one space."""
+
+    params: Params
+    """All parameters as the module names them, float32."""
+    embed_images: Callable[[Params, Image], Float[Array, "b d"]]
+    """`embed_images(params, images)`: uint8 [b, h, w, 3] of any size -> float32 [b, d], of length
+    1. It can be traced; a new image size compiles anew. Needs only `image_params`."""
+    embed_texts: Callable[[Params, Sequence[str]], Float[Array, "n d"]]
+    """`embed_texts(params, texts)`: float32 [n, d], of length 1. What is longer than the tokenizer
+    allows is cut; the end token stays."""
+    image_size: int
+    """Side of what the image encoder sees."""
+    digest: str
+    """Of its weights, its config and what is done to an image first, hexadecimal."""
+
+    @property
+    def image_params(self) -> Params:
+        """Of the parameters, those of the image encoder, its projection and the logit scale."""
+        return {name: self.params[name] for name in _IMAGE_PARAMS}
 
 
 class ZeroShot(NamedTuple):
@@ -62,6 +84,39 @@ class Preprocessing(NamedTuple):
     std: tuple[float, ...]
 
 
+def open_encoder(
+    path: str | os.PathLike[str], *, revision: str | None = None, place: Place = jax.device_put
+) -> Encoder:
+    """Load a CLIP.
+
+    Args:
+        path: a directory in transformers' layout, a hub id, or "sample" for the packaged tiny CLIP.
+        revision: branch, tag or commit on the hub.
+        place: puts one parameter on the device(s).
+
+    Raises:
+        UserError: files are missing, damaged or pickled, it is another model, weights do not fit
+            the config or are not finite, tokenizer and text encoder do not belong together, or a
+            setting is not supported.
+    """
+    files = find_clip(path, revision=revision)
+    module = FlaxCLIPModule(_read_config(files.config))
+    preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
+    _tokenize(files.directory, [""], config=module.config)  # raises before the weights are read
+    shapes = flax.traverse_util.flatten_dict(_param_shapes(module, files.config))
+    params = load_weights([files.weights], shapes, dtype=jnp.float32, place=place)
+    encode = jax.jit(lambda params, ids: apply_module(module, params, ids, method=_text_embeddings))
+
+    def embed_images(params: Params, images: Image) -> Float[Array, "b d"]:
+        pixels = preprocess(images, preprocessing)
+        return apply_module(module, params, pixels, method=_image_embeddings)
+
+    def embed_texts(params: Params, texts: Sequence[str]) -> Float[Array, "n d"]:
+        return encode(params, _tokenize(files.directory, texts, config=module.config))
+
+    return Encoder(params, embed_images, embed_texts, preprocessing.crop, digest(files))
+
+
 def open_zero_shot(
     path: str | os.PathLike[str],
     *,
@@ -72,39 +127,27 @@ def open_zero_shot(
     """Load a CLIP and encode its classes.
 
     Args:
-        path: a directory in transformers' layout, a hub id, or "sample" for the packaged tiny CLIP.
-        prompts: one per class, such as "a photo of a bag". What is longer than the tokenizer allows
-            is cut; the end token stays.
+        path: see `open_encoder`; likewise revision and place.
+        prompts: one per class, such as "a photo of a bag".
         revision: branch, tag or commit on the hub.
         place: puts one parameter on the device(s).
 
     Raises:
-        UserError: files are missing, damaged or pickled, it is another model, weights do not fit
-            the config or are not finite, tokenizer and text encoder do not belong together, or a
-            setting is not supported.
+        UserError: see `open_encoder`.
         ValueError: no prompt.
     """
     if not prompts:
         raise ValueError("a zero-shot classifier needs at least one prompt")
-    files = find_clip(path, revision=revision)
-    module = FlaxCLIPModule(_read_config(files.config))
-    preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
-    token_ids = _tokenize(files.directory, prompts, config=module.config)
-    shapes = flax.traverse_util.flatten_dict(_param_shapes(module, files.config))
-    params = load_weights([files.weights], shapes, dtype=jnp.float32, place=place)
-    encode = jax.jit(lambda params, ids: apply_module(module, params, ids, method=_text_embeddings))
+    encoder = open_encoder(path, revision=revision, place=place)
 
     def classify(params: Params, images: Image) -> Float[Array, "b c"]:
-        pixels = preprocess(images, preprocessing)
-        embeddings = apply_module(module, params, pixels, method=_image_embeddings)
-        similarities = embeddings @ params["text_embeddings"].T
+        similarities = encoder.embed_images(params, images) @ params["text_embeddings"].T
         return jax.nn.softmax(similarities * jnp.exp(params["logit_scale"]), axis=-1)
 
     # The text encoder has done its work: it is not kept.
-    kept = {name: params[name] for name in _IMAGE_PARAMS}
-    return ZeroShot(
-        {**kept, "text_embeddings": encode(params, token_ids)}, classify, preprocessing.crop
-    )
+    embeddings = encoder.embed_texts(encoder.params, prompts)
+    params = {**encoder.image_params, "text_embeddings": embeddings}
+    return ZeroShot(params, classify, encoder.image_size)
 
 
 def read_preprocessing(files: ClipFiles, *, image_size: int) -> Preprocessing:

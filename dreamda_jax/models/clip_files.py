@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import hub
 from dreamda_jax.models.checkpoint_files import read_json
+from dreamda_jax.models.file_digest import file_digest
 from dreamda_jax.models.weights import PICKLED_SUFFIXES
 
 LAYOUT = """\
@@ -72,6 +73,15 @@ def find_clip(path: str | os.PathLike[str], *, revision: str | None = None) -> C
         weights=directory / weights,
         preprocessor=directory / _PREPROCESSOR if _PREPROCESSOR in names else None,
     )
+
+
+def digest(files: ClipFiles) -> str:
+    """Sha256 (hex) of what an image's embedding depends on."""
+    weights = [files.weights]
+    if files.weights.suffix == ".json":
+        weights += sorted(files.directory.glob(_SHARDS))
+    preprocessor = [files.preprocessor] if files.preprocessor else []
+    return file_digest([files.config, *preprocessor, *weights])
 
 
 def _check_model_type(file: Path) -> None:

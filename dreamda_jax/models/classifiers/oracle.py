@@ -1,7 +1,6 @@
 """A classifier that knows better, to compare labels with; never to train on."""
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +11,12 @@ import jax.numpy as jnp
 
 from dreamda_jax.data.augment import policy
 from dreamda_jax.data.classes import label_mapping
-from dreamda_jax.models.classifiers import pretrained
-from dreamda_jax.models.classifiers.weight_files import find_weights
+from dreamda_jax.models.classifiers import pretrained, weight_files
 from dreamda_jax.models.weights import Place
 from dreamda_jax.types import Image, Params
 
-_SAMPLE = Path(__file__).parents[2] / "sample" / "oracle"
+SAMPLE = Path(__file__).parents[2] / "sample" / "oracle"
+"""The packaged oracle of the embedded sample."""
 
 
 class Oracle(NamedTuple):
@@ -48,16 +47,14 @@ def open_oracle(path: str, label_names: Sequence[str], *, place: Place = jax.dev
     Raises:
       UserError: no such classifier, it is damaged, or it does not know one of the classes.
     """
-    directory = _SAMPLE if path == "sample" else Path(path).expanduser()
+    directory = SAMPLE if path == "sample" else Path(path).expanduser()
     module, variables, config = pretrained.open_classifier(directory, place=place)
     columns = label_mapping(
         config.label_names, label_names, what="the images", whose=f"those of the oracle {path}"
     )
     classify = functools.partial(_classify, module, config, columns)
-    digest = hashlib.sha256((directory / pretrained.CONFIG).read_bytes())
-    with find_weights(directory).open("rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
-    return Oracle(variables, classify, config.image_size, digest.hexdigest())
+    digest = weight_files.digest(directory)
+    return Oracle(variables, classify, config.image_size, digest)
 
 
 def _classify(

@@ -23,11 +23,9 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models.checkpoint_files import read_json
 from dreamda_jax.models.classifiers import resnet_tiny
 from dreamda_jax.models.classifiers.registry import Architecture, StateDict, find_architecture
-from dreamda_jax.models.classifiers.weight_files import WEIGHTS, find_weights
+from dreamda_jax.models.classifiers.weight_files import CONFIG, WEIGHTS, find_weights
 from dreamda_jax.models.safetensors_file import list_tensors
 from dreamda_jax.models.weights import Place, flax_axes, read_tensor, some
-
-CONFIG = "config.json"
 
 # Counters and constants that PyTorch stores beside the weights.
 _BUFFER = re.compile(

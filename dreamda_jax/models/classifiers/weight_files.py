@@ -6,8 +6,10 @@ from pathlib import Path
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import hub
+from dreamda_jax.models.file_digest import file_digest
 from dreamda_jax.models.weights import PICKLED_SUFFIXES
 
+CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -42,6 +44,15 @@ def find_weights(weights: str | os.PathLike[str], *, revision: str | None = None
             "or a hub id such as timm/resnet50.tv_in1k."
         )
     return _download(str(weights), revision=revision)
+
+
+def digest(directory: Path) -> str:
+    """Sha256 (hex) of the files of a saved classifier.
+
+    Raises:
+        UserError: there are none.
+    """
+    return file_digest([directory / CONFIG, find_weights(directory)])
 
 
 def is_hub_id(weights: str | os.PathLike[str]) -> bool:
