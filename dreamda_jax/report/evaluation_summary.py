@@ -1,0 +1,60 @@
+"""The lines an evaluation begins and ends with."""
+
+from collections.abc import Mapping, Sized
+from pathlib import Path
+from typing import Any
+
+
+def start(
+    *,
+    devices: str,
+    sets: Mapping[str, Sized | None],
+    num_classes: int,
+    resolution: int,
+    extractor: str,
+    output: str,
+) -> str:
+    """What is about to be compared, in what features."""
+    counts = ", ".join(
+        f"{len(images):,} {name}" for name, images in sets.items() if images is not None
+    )
+    return "\n".join(
+        [
+            f"devices     {devices}",
+            f"images      {counts}; {num_classes} classes, {resolution}x{resolution}",
+            f"features    {extractor}",
+            f"output      {output}",
+        ]
+    )
+
+
+def end(report: Mapping[str, Any], *, output: Path) -> str:
+    """The metrics, copies and accuracies, and where everything is."""
+    rows = [("metric", "value", "95 % interval", "real test images")]
+    for metric in report["metrics"]:
+        interval = ""
+        if metric["low"] is not None:
+            interval = f"{_figure(metric['low'])} to {_figure(metric['high'])}"
+        rows.append(
+            (metric["label"], _figure(metric["value"]), interval, _figure(metric["baseline"]))
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    for name, words in (("training", "real"), ("test", "test")):
+        found = report["copies"][name]
+        if found is not None:
+            lines.append(
+                f"copies      {found['flagged']:,} of {found['compared']:,} synthetic images look "
+                f"like copies of {words} images"
+            )
+    lines += [f"accuracy    {row['mean']:.2%}  {row['directory']}" for row in report["accuracy"]]
+    lines += [f"warning     {warning}" for warning in report["warnings"]]
+    lines.append(f"done        look at {output / 'report.html'}")
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
