@@ -119,6 +119,7 @@ def _add_training(config: ConfigDict) -> None:
         }
     )
     _add_self_training(config)
+    config.evaluate = _evaluate()
     # What differs from section `source`; a section whose fields are all None is not used.
     config.validation = _held_out()  # chooses the best weights
     config.test = _held_out()  # is reported
@@ -174,6 +175,31 @@ def _add_self_training(config: ConfigDict) -> None:
         }
     )
     config.audit = ConfigDict({"oracle": placeholder(str)})  # a directory, or "sample"
+
+
+def _evaluate() -> ConfigDict:
+    """`python -m dreamda_jax.evaluate`: see dreamda_jax/evaluation/options.py."""
+    return ConfigDict(
+        {
+            "output": placeholder(str),  # default: the set's directory and "_report"
+            "cache": "runs/features",
+            "extractor": "inception",  # or "clip", or the directory of a trained classifier
+            "inception_weights": placeholder(str),
+            "resize": "clean",  # or "legacy"
+            "clip": True,  # CMMD and CLIP score, with the CLIP of section clip
+            "num_neighbours": 5,
+            "kid_subsets": 100,
+            "kid_subset_size": 1000,
+            "max_hamming": 8,
+            "max_thumbnail_ratio": 0.3,
+            "max_feature_ratio": 0.2,
+            "classifiers": "",  # output directories of train, separated by commas
+            "gallery_seeds": 3,
+            "gallery_variants": 8,
+            "batch_size": 64,  # on each device
+            "seed": 0,
+        }
+    )
 
 
 def _held_out() -> ConfigDict:

@@ -64,6 +64,7 @@ def get_config() -> ConfigDict:
     config.amst.update({"threshold": 0.003, "labelled_views": "strong"})
     config.consistency.update({"decay": 0.9, "hard": False, "loss_weight": 0.25})
     config.clip.path = "sample"
+    config.evaluate.extractor = "sample"
     config.validation.split = "validation"
     config.test.split = "test"
     return config

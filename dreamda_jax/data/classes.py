@@ -67,6 +67,18 @@ def label_mapping(
     return tuple(labels[_comparable(name)] for name in label_names)
 
 
+def united(reference: Sequence[str], *others: Sequence[str]) -> tuple[str, ...]:
+    """The class names of several sets: those of `reference`, then what the others have besides.
+
+    Each set fits the result (`match_classes`). Compared as `match_classes` does.
+    """
+    names = {_comparable(name): name for name in reference}
+    for other in others:
+        for name in other:
+            names.setdefault(_comparable(name), name)
+    return tuple(names.values())
+
+
 def same_classes(one: Sequence[str], other: Sequence[str]) -> bool:
     """Whether two sets have the same class names in the same order, compared as above."""
     return [*map(_comparable, one)] == [*map(_comparable, other)]

@@ -7,11 +7,9 @@
 Several hosts may share the directory: whoever comes first creates a file, the others compare.
 """
 
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 import shutil
 import socket
 import time
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamda_jax.data import atomic
+from dreamda_jax.data.software import software_versions
 from dreamda_jax.errors import UserError
 
 try:
@@ -30,10 +29,6 @@ except ImportError:  # Windows: no lock; two processes then waste work but damag
     fcntl = None  # type: ignore[assignment]
 
 _FORMAT = "dreamda_jax run"
-_PACKAGES = (
-    *("array-record", "diffusers", "dreamda-jax", "flax", "grain", "jax", "numpy", "optax"),
-    *("orbax-checkpoint", "pillow", "tensorflow-datasets", "transformers"),
-)
 _MADE = ("done/*.json", "run-*/checkpoints/[0-9]*")  # a shard, a checkpoint
 _ABSENT = object()
 _LOG = logging.getLogger(__name__)
@@ -247,12 +242,7 @@ def _lock(directory: Path, process_index: int) -> int | None:
 
 
 def _record_versions(directory: Path) -> None:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
+    versions = software_versions()
     path = directory / "versions.json"
     if atomic.create_if_absent(path, atomic.to_json(versions)):
         return

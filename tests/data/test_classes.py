@@ -4,7 +4,14 @@ import unicodedata
 import numpy as np
 import pytest
 
-from dreamda_jax.data.classes import check_labels, checked_label, match_classes, same_classes
+from dreamda_jax.data.classes import (
+    check_labels,
+    checked_label,
+    label_mapping,
+    match_classes,
+    same_classes,
+    united,
+)
 from dreamda_jax.data.folder import open_folder
 from dreamda_jax.data.sources import Example, open_source
 from dreamda_jax.data.synthetic_source import SyntheticSource
@@ -116,3 +123,11 @@ def test_checked_label_is_a_plain_int():
     label = checked_label(Listed(["a", "b"], []), "x", np.int64(1))
     assert label == 1
     assert type(label) is int
+
+
+def test_united_names_fit_every_set():
+    first, second = ("cat", "dog"), ("emu", "dog ", "ant")
+    names = united(first, second)
+    assert names == ("cat", "dog", "emu", "ant")
+    assert label_mapping(names, second, what="the second") == (2, 1, 3)
+    assert united(first) == first

@@ -1,0 +1,69 @@
+"""Judge synthetic images: metrics, copies and leaks, and whether classifiers got better.
+
+    python -m dreamda_jax.evaluate --config configs/fashion.py
+    python -m dreamda_jax.evaluate --config configs/fashion.py \
+        --config.evaluate.classifiers=runs/fashion_classifier,runs/fashion_mixed,runs/fashion_amst
+    python -m dreamda_jax.evaluate --config configs/folder.py --real my_images --synthetic others \
+        --config.evaluate.inception_weights=inception.safetensors
+
+Writes `report.html`, one page to open in a browser, and `report.json`. Features are kept in
+`evaluate.cache`; run the same command again to continue an evaluation that was interrupted.
+"""
+
+import functools
+import threading
+from typing import Any
+
+from absl import flags
+
+from dreamda_jax import command_line
+
+command_line.define_config_flag()
+flags.DEFINE_string(
+    "real", None, "Real images: a folder with one sub-folder per class. Default: section source."
+)
+flags.DEFINE_string(
+    "synthetic",
+    None,
+    "Images to judge: what `generate` made, or such a folder. Default: output.path.",
+)
+
+
+def main() -> int:
+    """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
+    from dreamda_jax import interrupt
+
+    config = command_line.read_config()
+    given = {"real": flags.FLAGS.real, "synthetic": flags.FLAGS.synthetic}
+    return interrupt.exit_code(functools.partial(_evaluate, config, given))
+
+
+def _evaluate(config: dict[str, Any], given: dict[str, str | None], stop: threading.Event) -> int:
+    from dreamda_jax import mesh
+    from dreamda_jax.evaluation import build, examine, networks, report
+    from dreamda_jax.report import evaluation_summary
+
+    parts = build.evaluation(config, **given)
+    used = networks.open_networks(parts)
+    print(
+        evaluation_summary.start(
+            devices=mesh.describe_devices(),
+            sets={name: getattr(parts, name) for name in ("real", "synthetic", "test")},
+            num_classes=len(parts.label_names),
+            resolution=parts.view.resolution,
+            extractor=used.extractor.description,
+            output=str(parts.output),
+        ),
+        flush=True,
+    )
+    sets = examine.sweep_all(parts, used, stop)
+    if sets is None:
+        return 0
+    settings: dict[str, Any] = {name: config[name] for name in ("evaluate", "clip")}
+    made = report.write_report(parts, used, sets, settings)
+    print(evaluation_summary.end(made, output=parts.output))
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.run(main)

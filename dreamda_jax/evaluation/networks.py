@@ -1,0 +1,73 @@
+"""What images are looked at with: an extractor, perhaps CLIP, and the fingerprint of copies."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from dreamda_jax import mesh as meshes
+from dreamda_jax.data import prompts
+from dreamda_jax.errors import UserError
+from dreamda_jax.evaluation import sweep
+from dreamda_jax.evaluation.build import Evaluation
+from dreamda_jax.evaluation.sweep import Channel
+from dreamda_jax.models import clip
+from dreamda_jax.models.extractors import CLIP, Extractor, clip_extractor, open_extractor
+from dreamda_jax.models.weights import Place
+
+
+class Networks(NamedTuple):
+    """Everything that is taken of an image.
+
+    Attributes:
+      extractor: of the features that sets are compared in.
+      channels: what is taken: its features, CLIP's embeddings, the fingerprint.
+      prompts: CLIP's embeddings of the classes' prompts, [c, d]; None: no CLIP was asked for.
+    """
+
+    extractor: Extractor
+    channels: tuple[Channel, ...]
+    prompts: np.ndarray | None
+
+
+def open_networks(parts: Evaluation) -> Networks:
+    """Loads what section "evaluate" names.
+
+    Raises:
+      UserError: one of the networks is not there.
+    """
+    options, mesh = parts.options, meshes.training_mesh()
+    place = functools.partial(jax.device_put, device=meshes.replicated(mesh))
+    images = encoder = None
+    if options.clip or options.extractor == CLIP:
+        encoder = _open_clip(parts, place)
+        images = clip_extractor(encoder, parts.clip.path)
+    extractor = images
+    if options.extractor != CLIP:
+        extractor = open_extractor(
+            options.extractor,
+            inception_weights=options.inception_weights,
+            resize=options.resize,
+            place=place,
+        )
+    assert extractor is not None
+    embeddings = None
+    if options.clip and encoder is not None:
+        texts = prompts.class_prompts(parts.label_names, parts.clip.template)
+        embeddings = np.asarray(encoder.embed_texts(encoder.params, texts))
+    # Where the extractor is CLIP, they are one channel.
+    used = {each.name: each for each in (extractor, images) if each is not None}
+    channels = [sweep.device_channel(mesh, each) for each in used.values()]
+    return Networks(extractor, (*channels, sweep.fingerprint_channel()), embeddings)
+
+
+def _open_clip(parts: Evaluation, place: Place) -> clip.Encoder:
+    try:
+        return clip.open_encoder(parts.clip.path, revision=parts.clip.revision, place=place)
+    except UserError as error:
+        if parts.options.extractor == CLIP:
+            raise
+        raise UserError(
+            f"{error}\nOr do without CMMD and CLIP score: --config.evaluate.clip=False"
+        ) from error

@@ -1,0 +1,159 @@
+"""The report: what was found, as one dict for machines and one page for people."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamda_jax.data import atomic, production_log, software, training_results
+from dreamda_jax.evaluation import examine, numbers
+from dreamda_jax.evaluation.build import Evaluation
+from dreamda_jax.evaluation.examine import Sets
+from dreamda_jax.evaluation.networks import Networks
+from dreamda_jax.evaluation.pictures import Pictures, galleries
+from dreamda_jax.evaluation.sweep import Swept
+from dreamda_jax.metrics.accuracy import per_class_accuracy
+from dreamda_jax.report.advice import advice
+from dreamda_jax.report.page import write_page
+from dreamda_jax.report.training_summary import mean_and_std
+
+REPORT, PAGE, FLAGGED = "report.json", "report.html", "copies.jsonl"
+_AUDIT = "audit"  # the key of its picture
+
+
+def write_report(
+    parts: Evaluation, networks: Networks, sets: Sets, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Measures, and writes `report.json`, `report.html` and `copies.jsonl`.
+
+    Args:
+      parts: the checked configuration.
+      networks: what features are of.
+      sets: all features.
+      settings: of the evaluation, to be shown beside those of the generation.
+
+    Returns:
+      What report.json holds: see `report.page.write_page`.
+
+    Raises:
+      UserError: a directory of `evaluate.classifiers` is damaged, or the disk is full.
+    """
+    pictures = Pictures(parts)
+    per_class, diversity = examine.classes(parts, networks, sets)
+    searches = examine.copies_and_leaks(parts, networks, sets, pictures)
+    sheets = galleries(parts, sets.synthetic, pictures)
+    audit = training_results.find_audit(parts.classifiers)
+    if audit is not None and audit[1] is not None:
+        audit[0]["image"] = _AUDIT
+        pictures.encoded[_AUDIT] = audit[1]
+    report = {
+        "format": 1,
+        "title": f"{parts.synthetic.name}: evaluation",
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": software.software_versions(),
+        "settings": {**parts.recorded, **settings},
+        "sets": {
+            "real": _set(sets.real),
+            "synthetic": _set(sets.synthetic),
+            "test": _set(sets.test) if sets.test else None,
+        },
+        "extractor": {
+            "name": networks.extractor.name,
+            "description": networks.extractor.description,
+            "num_features": networks.extractor.num_features,
+        },
+        "metrics": examine.metrics(parts, networks, sets),
+        "per_class": per_class,
+        "copies": {name: found.summary if found else None for name, found in searches.items()},
+        "diversity": diversity,
+        "accuracy": [_accuracy(directory, parts) for directory in parts.classifiers],
+        "audit": audit[0] if audit else None,
+        "cost": _cost(parts.synthetic_directory, len(parts.synthetic)),
+        "warnings": _warnings(parts, sets),
+    }
+    report["advice"] = advice(report)
+    flagged = [
+        {"found_in": name, **pair}
+        for name, found in searches.items()
+        if found is not None
+        for pair in found.flagged
+    ]
+    lines = b"".join(atomic.to_json(pair, indent=None) for pair in flagged)
+    with atomic.disk_full_is_a_user_error(parts.output, needed=len(lines) + 1_000_000):
+        parts.output.mkdir(parents=True, exist_ok=True)
+        atomic.write_atomically(parts.output / FLAGGED, lines)
+        atomic.write_atomically(parts.output / REPORT, atomic.to_json(report))
+        write_page(parts.output / PAGE, report, pictures.encoded, sheets)
+    return report
+
+
+def _set(swept: Swept) -> dict[str, Any]:
+    return {
+        "name": swept.source.name,
+        "images": len(swept.places),
+        "classes": len(np.unique(swept.row_labels)),
+        "left_out": swept.broken,
+    }
+
+
+def _accuracy(directory: Path, parts: Evaluation) -> dict[str, Any]:
+    found = training_results.read_results(directory)
+    mean, std = mean_and_std(found.accuracies)
+    shares = dict(zip(found.label_names, per_class_accuracy(found.confusion), strict=True))
+    return {
+        "name": directory.name,
+        "directory": str(directory),
+        "method": found.method,
+        "trained_on": found.train_on,
+        "mean": mean,
+        "std": std,
+        "runs": list(found.accuracies),
+        "measured_on": "test" if found.has_test else "validation",
+        "per_class": [
+            {"name": name, "accuracy": numbers.or_none(shares.get(name, np.nan))}
+            for name in (*parts.label_names, *(set(shares) - set(parts.label_names)))
+        ],
+    }
+
+
+def _cost(directory: Path, images: int) -> dict[str, Any] | None:
+    """What making the set took; a session that was killed has left no time."""
+    sessions = production_log.read_sessions(directory)
+    logged = sum(session["images"] for session in sessions)
+    if not logged:
+        return None
+    flops = sum(session["images"] * session["flops_per_image"] for session in sessions) / logged
+    seconds = sum(session["seconds"] for session in sessions)
+    timed = sum(session["images_in_seconds"] for session in sessions)
+    return {
+        "images": images,
+        "tflop_per_image": flops / 1e12,
+        "tflop": images * flops / 1e12,
+        "seconds": seconds if seconds and logged >= images else None,
+        "images_per_second": timed / seconds if seconds else None,
+        "devices": ", ".join(sorted({str(session["devices"]) for session in sessions})),
+    }
+
+
+def _warnings(parts: Evaluation, sets: Sets) -> list[str]:
+    warnings = []
+    for name, names in parts.only_in.items():
+        if names:
+            other = "synthetic" if name == "real" else "real"
+            listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+            warnings.append(
+                f"{len(names)} classes are in the {name} set only and not in the {other} one, so "
+                f"the sets differ by more than the quality of images: {listed}."
+            )
+    for name, swept in sets._asdict().items():
+        if swept is not None and swept.broken:
+            warnings.append(
+                f"{swept.broken:,} {name} images could not be decoded and were left out."
+            )
+    if parts.made is not None and parts.seeds is None:
+        warnings.append(
+            "The synthetic set was not made from these real images as they are now, so contact "
+            "sheets show variants without their seeds."
+        )
+    return warnings

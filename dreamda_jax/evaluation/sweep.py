@@ -1,0 +1,241 @@
+"""Runs a set through feature extractors once, and keeps the rows on the disk."""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dreamda_jax import mesh as meshes
+from dreamda_jax.data import content, perceptual_hash, sources
+from dreamda_jax.data.evaluation_stream import EvaluationBatch, evaluation_batches
+from dreamda_jax.data.feature_store import Features, FeatureStore
+from dreamda_jax.data.subset import Subset
+from dreamda_jax.data.transforms import Crop
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.extractors import Extractor
+from dreamda_jax.report.progress import Progress
+
+_SAVE_EVERY = 16  # batches; a stop loses less
+
+
+class Channel(NamedTuple):
+    """What is taken of every image.
+
+    Attributes:
+      name: such as "inception".
+      digest: of everything the rows depend on besides the images.
+      shape: of a row.
+      dtype: of a row.
+      start: uint8 [b, h, w, 3] -> what `np.asarray` makes rows of; it may still be computed then.
+    """
+
+    name: str
+    digest: str
+    shape: tuple[int, ...]
+    dtype: Any
+    start: Callable[[np.ndarray], Any]
+
+
+class View(NamedTuple):
+    """How images are read.
+
+    Attributes:
+      resolution: side of the squares they become.
+      crop: how; see `transforms.decode_image`.
+      batch_size: over all devices, which divide it.
+      num_workers: processes that decode; 0 decodes in threads of this one.
+    """
+
+    resolution: int
+    crop: Crop
+    batch_size: int
+    num_workers: int
+
+
+class Swept(NamedTuple):
+    """A set whose features are known.
+
+    Attributes:
+      source: the set.
+      labels: int32 [n].
+      features: by channel; rows of images that cannot be decoded are left out of each alike.
+      broken: how many those are.
+    """
+
+    source: sources.Source
+    labels: np.ndarray
+    features: dict[str, Features]
+    broken: int
+
+    @property
+    def places(self) -> np.ndarray:
+        """int64 [m], of the images that have rows."""
+        return next(iter(self.features.values())).places
+
+    @property
+    def row_labels(self) -> np.ndarray:
+        """int32 [m], of the images that have rows."""
+        return self.labels[self.places]
+
+
+def device_channel(mesh: jax.sharding.Mesh, extractor: Extractor) -> Channel:
+    """An extractor, its batches shared among all devices of the mesh."""
+    features = jax.jit(extractor.features)
+
+    def start(images: np.ndarray) -> jax.Array:
+        return features(extractor.params, meshes.global_rows(mesh, images))
+
+    return Channel(extractor.name, extractor.digest, (extractor.num_features,), np.float32, start)
+
+
+FINGERPRINTS = "fingerprint"
+_FINGERPRINT = np.dtype(
+    [
+        ("hash", "<u8"),
+        ("mirrored_hash", "<u8"),
+        ("thumbnail", "<f4", (perceptual_hash.THUMBNAIL_SIZE,) * 2),
+    ]
+)
+
+
+def fingerprint_channel() -> Channel:
+    """What copies are recognised by; rows have the fields of `perceptual_hash`'s."""
+
+    def start(images: np.ndarray) -> np.ndarray:
+        rows = [tuple(perceptual_hash.fingerprint(pixels)) for pixels in images]
+        return np.array(rows, _FINGERPRINT)
+
+    return Channel(FINGERPRINTS, "1", (), _FINGERPRINT, start)
+
+
+def sweep(
+    source: sources.Source,
+    channels: Sequence[Channel],
+    *,
+    view: View,
+    cache: Path,
+    stop: threading.Event,
+    note: str,
+) -> Swept | None:
+    """Takes every channel of every image, or finds it in the cache.
+
+    Args:
+      source: the set.
+      channels: what to take.
+      view: how images are read.
+      cache: see `feature_store`.
+      stop: ends it between two batches; what is done is kept.
+      note: shown in the progress.
+
+    Returns:
+      The features, or None if `stop` was set.
+
+    Raises:
+      UserError: what reading the set or writing the cache raises.
+    """
+    with contextlib.closing(Progress(len(source))) as progress:
+        held = content.read_content(
+            source, report=functools.partial(progress.add, note=f"{note}: read")
+        )
+    stores = [
+        FeatureStore(
+            cache,
+            channel.name,
+            (held.digest, channel.digest, view.resolution, view.crop),
+            num_images=len(source),
+            shape=channel.shape,
+            dtype=channel.dtype,
+        )
+        for channel in channels
+    ]
+    if not _fill(source, channels, stores, view=view, stop=stop, note=note):
+        return None
+    features = {store.name: store.read() for store in stores}
+    rows = len(next(iter(features.values())).places)
+    return Swept(source, held.labels, features, len(source) - rows)
+
+
+def _fill(
+    source: sources.Source,
+    channels: Sequence[Channel],
+    stores: Sequence[FeatureStore],
+    *,
+    view: View,
+    stop: threading.Event,
+    note: str,
+) -> bool:
+    todo = [pair for pair in zip(channels, stores, strict=True) if not pair[1].finished]
+    if not todo:
+        return True
+    first = min(store.done for _, store in todo)
+    rest = Subset(source, range(first, len(source)))
+    with (
+        contextlib.closing(Progress(len(source), done=first)) as progress,
+        contextlib.closing(
+            evaluation_batches(
+                rest,
+                batch_size=view.batch_size,
+                resolution=view.resolution,
+                crop=view.crop,
+                num_workers=view.num_workers,
+            )
+        ) as batches,
+    ):
+        pending: list[Callable[[], None]] = []
+        for number, batch in enumerate(batches):
+            if stop.is_set():
+                break
+            started = [_started(source, *each, batch, first) for each in todo]
+            # The devices work on this batch while the rows of the one before are written.
+            for finish in pending:
+                finish()
+            pending = started
+            for message in batch.broken:
+                print(f"left out    {message}", flush=True)
+            if number % _SAVE_EVERY == 0:
+                _save(todo)
+            progress.add(int((batch.index >= 0).sum()), note=note)
+        for finish in pending:
+            finish()
+    _save(todo)
+    return all(store.finished for store in stores)
+
+
+def _started(
+    source: sources.Source,
+    channel: Channel,
+    store: FeatureStore,
+    batch: EvaluationBatch,
+    first: int,
+) -> Callable[[], None]:
+    places = batch.index + first
+    started = channel.start(batch.images)
+
+    def finish() -> None:
+        # Of channels that were stopped at different places, some know a part of the batch.
+        mine = (batch.index >= 0) & (places >= store.done)
+        if not mine.any():
+            return
+        kept = mine & batch.mask
+        rows = np.asarray(started)[kept]
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            bad = int(np.argmin(np.isfinite(rows).all(axis=1)))
+            raise UserError(
+                f"{channel.name}: the features of {source[int(places[kept][bad])].name} are not "
+                "finite numbers. The network's weights are damaged, or are not those of this "
+                "network: give others."
+            )
+        store.append(rows, places[kept], done=int(places[mine].max()) + 1)
+
+    return finish
+
+
+def _save(todo: Sequence[tuple[Channel, FeatureStore]]) -> None:
+    for _, store in todo:
+        if store.done:
+            store.save()
