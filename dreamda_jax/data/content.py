@@ -38,7 +38,6 @@ def read_content(source: Source, *, report: Callable[[int], None] = lambda count
 
     Raises:
       UserError: a label that names no class, or what the source itself finds.
-      OSError: a file has gone.
     """
     digest = hashlib.sha256()
     labels = np.zeros(len(source), np.int32)
@@ -59,8 +58,11 @@ def read_content(source: Source, *, report: Callable[[int], None] = lambda count
 
 def _hash(content: Path | bytes | np.ndarray) -> bytes:
     if isinstance(content, Path):
-        with content.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        try:
+            with content.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except OSError:  # decoding it will say so; once it is there, it is another set
+            return hashlib.sha256(b"unreadable").digest()
     if isinstance(content, np.ndarray):  # the shape tells two arrays of the same bytes apart
         content = repr(content.shape).encode() + np.ascontiguousarray(content).tobytes()
     return hashlib.sha256(content).digest()
