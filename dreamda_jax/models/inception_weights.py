@@ -10,7 +10,8 @@ import numpy as np
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.safetensors_file import StoredTensor, list_tensors
-from dreamda_jax.models.weights import PICKLED_SUFFIXES, Place, flax_axes, read_tensor, some
+from dreamda_jax.models.tensor_fit import misfits, torch_shape
+from dreamda_jax.models.weights import PICKLED_SUFFIXES, Place, read_tensor
 
 NUM_CLASSES = 1008
 
@@ -82,27 +83,13 @@ def _check_fit(
             f"({_IMAGENET_CLASSES} classes, AuxLogits). FID is defined by another network of that "
             f"name, TensorFlow's of 2015 with {NUM_CLASSES} classes. {_how_to_get()}"
         )
-    want = {
-        tensor_name(path): _torch_shape(path[-1], leaf.shape) for path, leaf in expected.items()
-    }
-    known = want | _HEAD
-    missing = [name for name in want if name not in tensors]
-    unexpected = [name for name in tensors if name not in known]
-    reshaped = [
-        f"{name} {tensors[name].shape} instead of {shape}"
-        for name, shape in known.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} of {len(want)} tensors are missing: {some(missing)}")
-    if unexpected:
-        problems.append(f"{len(unexpected)} tensors are unexpected: {some(unexpected)}")
-    if reshaped:
-        problems.append(f"{len(reshaped)} tensors have another shape: {some(reshaped)}")
+    want = {tensor_name(path): torch_shape(path[-1], leaf.shape) for path, leaf in expected.items()}
+    problems = misfits(
+        {name: tensor.shape for name, tensor in tensors.items()}, want, optional=_HEAD
+    )
     if problems:
         raise UserError(
-            f"{file}: not the weights of FID's Inception-v3. {'; '.join(problems)}. {_how_to_get()}"
+            f"{file}: not the weights of FID's Inception-v3. {problems}. {_how_to_get()}"
         )
 
 
@@ -111,10 +98,6 @@ def _is_torchvision(tensors: Mapping[str, StoredTensor]) -> bool:
     return any(name.startswith("AuxLogits.") for name in tensors) or (
         head is not None and head.shape[:1] == (_IMAGENET_CLASSES,)
     )
-
-
-def _torch_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[axis] for axis in np.argsort(flax_axes(leaf, len(shape))))
 
 
 def _how_to_get() -> str:

@@ -25,6 +25,7 @@ from dreamda_jax.models.classifiers import resnet_tiny
 from dreamda_jax.models.classifiers.registry import Architecture, StateDict, find_architecture
 from dreamda_jax.models.classifiers.weight_files import CONFIG, WEIGHTS, find_weights
 from dreamda_jax.models.safetensors_file import list_tensors
+from dreamda_jax.models.tensor_fit import misfits, torch_axes, torch_shape
 from dreamda_jax.models.weights import Place, flax_axes, read_tensor, some
 
 # Counters and constants that PyTorch stores beside the weights.
@@ -80,18 +81,21 @@ def load(
     stored = architecture.to_usual_names(_read_state_dict(file))
     flat = flax.traverse_util.flatten_dict(variables)
     names = {architecture.tensor_name(path): path for path in flat}
-    shapes = {name: _torch_shape(path[-1], flat[path].shape) for name, path in names.items()}
+    shapes = {name: torch_shape(path[-1], flat[path].shape) for name, path in names.items()}
 
     head = [f"{architecture.head}.{leaf}" for leaf in ("weight", "bias")]
     head_replaced = None
     if not isinstance(flat[names[head[0]]], jax.ShapeDtypeStruct):
         head_replaced = _why_head_is_replaced(head, stored, shapes)
     kept = head if head_replaced else []
-    _check_fit(
-        f"{file}: not the weights of {architecture.name}{_said_beside(file)}",
+    problems = misfits(
         {name: array.shape for name, array in stored.items() if name not in kept},
         {name: shape for name, shape in shapes.items() if name not in kept},
     )
+    if problems:
+        raise UserError(
+            f"{file}: not the weights of {architecture.name}{_said_beside(file)}. {problems}."
+        )
     loaded = {}
     for name, path in names.items():
         if name in kept:
@@ -131,7 +135,7 @@ def save(
     """
     tensors = {}
     for path, leaf in flax.traverse_util.flatten_dict(variables).items():
-        axes = _torch_axes(path[-1], leaf.ndim)
+        axes = torch_axes(path[-1], leaf.ndim)
         array = np.asarray(leaf, np.float32).transpose(axes)
         tensors[architecture.tensor_name(path)] = np.ascontiguousarray(array)
     outputs = len(tensors[f"{architecture.head}.bias"])
@@ -204,27 +208,6 @@ def _why_head_is_replaced(
     return f"{classes}: it starts from random weights"
 
 
-def _check_fit(
-    what: str, found: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, ...]]
-) -> None:
-    missing = [name for name in want if name not in found]
-    unexpected = [name for name in found if name not in want]
-    reshaped = [
-        f"{name} {found[name]} instead of {want[name]}"
-        for name in want
-        if name in found and found[name] != want[name]
-    ]
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} of {len(want)} tensors are missing: {some(missing)}")
-    if unexpected:
-        problems.append(f"{len(unexpected)} tensors are unexpected: {some(unexpected)}")
-    if reshaped:
-        problems.append(f"{len(reshaped)} tensors have another shape: {some(reshaped)}")
-    if problems:
-        raise UserError(f"{what}. {'; '.join(problems)}.")
-
-
 def _said_beside(file: Path) -> str:
     """What the config of a saved classifier says its weights are; nothing where there is none."""
     try:
@@ -232,14 +215,6 @@ def _said_beside(file: Path) -> str:
     except UserError:
         return " with this stem"
     return f" with this stem, but of {config.architecture} with stem {config.stem!r}"
-
-
-def _torch_axes(leaf: str, rank: int) -> tuple[int, ...]:
-    return tuple(int(axis) for axis in np.argsort(flax_axes(leaf, rank)))
-
-
-def _torch_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[axis] for axis in _torch_axes(leaf, len(shape)))
 
 
 def _read_config(file: Path) -> ClassifierConfig:
