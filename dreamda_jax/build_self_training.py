@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ class SelfTraining(NamedTuple):
       consistency: the loss of images without a label.
       amst: its numbers; likewise softmatch, clip and audit.
       unlabelled: images without labels, or None for AMST.
+      labels_digest: of the file of verdicts that labels are taken from, or None.
     """
 
     strong: Augment
@@ -39,6 +41,7 @@ class SelfTraining(NamedTuple):
     clip: self_training_options.Clip
     audit: self_training_options.Audit
     unlabelled: sources.Source | None
+    labels_digest: str | None
 
 
 def self_training(
@@ -108,21 +111,27 @@ def self_training(
         clip=clip,
         audit=audit,
         unlabelled=found,
+        labels_digest=_labels_digest(amst.pseudo_labels) if method == "amst" else None,
     )
+
+
+def _labels_digest(labelling: str) -> str | None:
+    if labelling in LABELLINGS:
+        return None
+    return hashlib.sha256(Path(labelling).read_bytes()).hexdigest()
 
 
 def _unlabelled(
     config: Mapping[str, Any], real: sources.Source, test: sources.Source | None
 ) -> sources.Source:
-    fields = {name: value for name, value in config.get("unlabelled", {}).items() if value}
-    if not fields:
+    options = sources.overridden(config["source"], config.get("unlabelled", {}))
+    if not options:
         raise UserError(
             "train.method=softmatch needs images without labels: give section unlabelled, such as "
             "--config.unlabelled.kind=folder --config.unlabelled.path=my_images (any folder) or, "
             "for a TFDS set, --config.unlabelled.split=unlabelled"
         )
-    inherited = {} if "kind" in fields else config["source"]
-    source = unlabelled.open_unlabelled(real.label_names, **{**inherited, **fields})
+    source = unlabelled.open_unlabelled(real.label_names, **options)
     if test is not None:
         shared = unlabelled.refuse_test_images(source, test, what="section unlabelled")
         if shared:

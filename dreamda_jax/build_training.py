@@ -117,6 +117,8 @@ def training(config: dict[str, Any]) -> Training:
     if found and found.unlabelled:
         sets["unlabelled"] = found.unlabelled
     settings = _settings(config, job.method, recipe, real=real, synthetic=synthetic, **sets)
+    if found and found.labels_digest:
+        settings["sha256"]["labels"] = found.labels_digest
     return Training(
         settings,
         job,
@@ -218,12 +220,10 @@ def open_held_out(config: Mapping[str, Any], section: str) -> sources.Source | N
     Raises:
       UserError: it cannot be opened, or labels name no class.
     """
-    # An empty value switches a field off on the command line, where None cannot be said.
-    fields = {name: value for name, value in config.get(section, {}).items() if value}
-    if not fields:
+    options = sources.overridden(config["source"], config.get(section, {}))
+    if not options:
         return None
-    inherited = {} if "kind" in fields else config["source"]
-    source = sources.open_source(**{**inherited, **fields})
+    source = sources.open_source(**options)
     classes.check_labels(source)
     return source
 

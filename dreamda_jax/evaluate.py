@@ -19,6 +19,7 @@ from absl import flags
 from dreamda_jax import command_line
 
 command_line.define_config_flag()
+command_line.define_dry_run_flag()
 flags.DEFINE_string(
     "real", None, "Real images: a folder with one sub-folder per class. Default: section source."
 )
@@ -35,15 +36,19 @@ def main() -> int:
 
     config = command_line.read_config()
     given = {"real": flags.FLAGS.real, "synthetic": flags.FLAGS.synthetic}
-    return interrupt.exit_code(functools.partial(_evaluate, config, given))
+    return interrupt.exit_code(functools.partial(_evaluate, config, given, flags.FLAGS.dry_run))
 
 
-def _evaluate(config: dict[str, Any], given: dict[str, str | None], stop: threading.Event) -> int:
+def _evaluate(
+    config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
+) -> int:
     from dreamda_jax import mesh
     from dreamda_jax.evaluation import build, examine, networks, report
     from dreamda_jax.report import evaluation_summary
 
     parts = build.evaluation(config, **given)
+    if not dry_run:
+        report.make_directory(parts.output)  # raises now rather than when all is computed
     used = networks.open_networks(parts)
     print(
         evaluation_summary.start(
@@ -56,6 +61,8 @@ def _evaluate(config: dict[str, Any], given: dict[str, str | None], stop: thread
         ),
         flush=True,
     )
+    if dry_run:
+        return 0
     sets = examine.sweep_all(parts, used, stop)
     if sets is None:
         return 0

@@ -22,7 +22,14 @@ from dreamda_jax.labelling import Labelling
 from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.report.training_log import read_log
 from dreamda_jax.self_training_programs import SelfTrainingPrograms
-from tests.small_training import CLASSES, StopAfter, garment, make_amst_config, make_synthetic
+from tests.small_training import (
+    AMST_THRESHOLD,
+    CLASSES,
+    StopAfter,
+    garment,
+    make_amst_config,
+    make_synthetic,
+)
 
 HEADS = ["w1", "w2", "s1", "s2"]
 LABELS = np.arange(6).repeat(2) % 3  # of six seeds' two variants
@@ -66,6 +73,35 @@ def first(tmp_path_factory):
     return First(tmp_path_factory.mktemp("amst"))
 
 
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("amst", "threshold", 0.5),
+        ("train", "learning_rate", 0.01),
+        ("train", "method", "supervised"),
+    ],
+)
+def test_a_finished_run_is_not_passed_off_as_one_of_other_settings(first, section, field, value):
+    before = (first.directory / "classifier" / "config.json").read_bytes()
+    config = {**first.config, section: {**first.config[section], field: value}}
+    with pytest.raises(UserError, match=rf"(?s)started with other settings.*{section}\.{field}"):
+        train._train(config, False, threading.Event())
+    assert (first.directory / "classifier" / "config.json").read_bytes() == before
+
+
+def test_an_edited_file_of_labels_is_another_setting(first, tmp_path):
+    file = tmp_path / "labels.parquet"
+    shutil.copy(first.run / "round-1" / "verdicts.parquet", file)
+    config = make_amst_config(first.directory, pseudo_labels=str(file))
+    before = build_training.training(config).settings
+    table = pq.read_table(file)
+    accepted = pa.array([False] * len(table))
+    pq.write_table(
+        table.set_column(table.column_names.index("accepted"), "accepted", accepted), file
+    )
+    assert build_training.training(config).settings != before
+
+
 def test_the_stages_leave_logs_verdicts_an_audit_and_a_classifier(first):
     made = first.run / "round-1"
     for stage in (first.run / "stage1", made):
@@ -104,13 +140,14 @@ def test_verdicts_say_what_the_heads_thought_and_lie_beside_the_set(first):
     assert str(beside) in first.printed
     verdicts, label_names, head_names, metadata = read_verdicts(beside)
     assert (tuple(label_names), head_names) == (CLASSES, HEADS)
-    assert metadata["threshold"] == 0.014
+    assert metadata["threshold"] == AMST_THRESHOLD
     assert verdicts.seed_id.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert verdicts.variant.tolist() == [0, 1] * 6
     np.testing.assert_array_equal(verdicts.seed_label, LABELS)
     assert verdicts.decoded.all()
     agree = (verdicts.predictions == verdicts.predictions[:, :1]).all(1)
-    np.testing.assert_array_equal(verdicts.accepted, agree & (verdicts.uncertainty < 0.014))
+    certain = verdicts.uncertainty < AMST_THRESHOLD
+    np.testing.assert_array_equal(verdicts.accepted, agree & certain)
     assert 0 < verdicts.accepted.sum() < 12
     kept = verdicts.accepted
     np.testing.assert_array_equal(verdicts.pseudo_label[kept], verdicts.predictions[kept, 0])
@@ -133,7 +170,7 @@ def test_without_multi_head_one_head_sees_both_views(first, tmp_path):
     run = first.again(tmp_path / "out", stage1=False, multi_head=False)
     verdicts, _, heads, _ = read_verdicts(run / "round-1" / "verdicts.parquet")
     assert heads == ["b1"]
-    np.testing.assert_array_equal(verdicts.accepted, verdicts.uncertainty < 0.014)
+    np.testing.assert_array_equal(verdicts.accepted, verdicts.uncertainty < AMST_THRESHOLD)
     log = read_log(run / "stage1")
     assert all(row["train/orthogonality"] == 0 for row in log if "train/loss" in row)
 
@@ -234,7 +271,10 @@ def test_a_second_round_asks_the_heads_that_the_first_trained(first, tmp_path):
     assert_equal(first.read(run, 1), first.verdicts)
     assert (first.read(run, 2).probabilities != first.verdicts.probabilities).any()
     assert len(read_log(run / "round-2")) == len(read_log(run / "round-1"))
-    assert json.loads((run / "result.json").read_bytes())["result"]["seed"] == 0
+    assert (
+        json.loads((run / "result.json").read_bytes())["result"]["seed"]
+        == first.config["train"]["seed"]
+    )
 
 
 def test_no_image_accepted_says_why_and_goes_on_with_consistency_alone(first, tmp_path, capsys):

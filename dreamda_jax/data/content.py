@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dreamda_jax.data.checksum import sha256_of
 from dreamda_jax.data.classes import checked_label
 from dreamda_jax.data.sources import Source
 
@@ -59,8 +60,7 @@ def read_content(source: Source, *, report: Callable[[int], None] = lambda count
 def _hash(content: Path | bytes | np.ndarray) -> bytes:
     if isinstance(content, Path):
         try:
-            with content.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
+            return bytes.fromhex(sha256_of(content))
         except OSError:  # decoding it will say so; once it is there, it is another set
             return hashlib.sha256(b"unreadable").digest()
     if isinstance(content, np.ndarray):  # the shape tells two arrays of the same bytes apart

@@ -2,7 +2,8 @@
 
     CACHE/<name>-<key>/values.npy    [n, ...], the rows of images that could be decoded come first
     CACHE/<name>-<key>/places.npy    int64 [n], the place of each row's image in its set
-    CACHE/<name>-<key>/progress.json how many images are done, and how many of them have a row
+    CACHE/<name>-<key>/progress.json how many images are done, how many of them have a row; of what
+                                     is finished, checksums: a damaged store is made again
 
 The key is a digest of the images and of everything done to them, so the same images are never put
 through the same network twice, whatever their folder is called.
@@ -17,8 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dreamda_jax.data import atomic
+from dreamda_jax.data.checksum import sha256_of
 from dreamda_jax.data.run_directory import free_bytes
 from dreamda_jax.errors import UserError
+
+_FILES = ("values.npy", "places.npy")
 
 
 class Features(NamedTuple):
@@ -91,7 +95,9 @@ class FeatureStore:
         for array in (self._values, self._places):
             if isinstance(array, np.memmap):
                 array.flush()
-        progress = {"done": self.done, "rows": self._rows}
+        progress: dict[str, Any] = {"done": self.done, "rows": self._rows}
+        if self.finished:
+            progress["sha256"] = self._digests(self._rows)
         atomic.write_atomically(self._directory / "progress.json", atomic.to_json(progress))
 
     def read(self) -> Features:
@@ -104,8 +110,11 @@ class FeatureStore:
             raise ValueError(f"{self._directory}: {self.done} of {self.num_images} images are done")
         if not self._rows:  # an empty memory map cannot be made
             return Features(np.zeros((0, *self._shape[1:]), self._dtype), np.zeros(0, np.int64))
-        values, places = (self._open(name) for name in ("values.npy", "places.npy"))
+        values, places = (self._open(name) for name in _FILES)
         return Features(values[: self._rows], np.array(places[: self._rows]))
+
+    def _digests(self, rows: int) -> list[str]:
+        return [sha256_of(self._directory / name) for name in _FILES] if rows else []
 
     def _read_progress(self) -> tuple[int, int]:
         """(images done, rows); nothing where the files are not what they should be."""
@@ -115,7 +124,10 @@ class FeatureStore:
                 shapes = (self._open("values.npy").shape, self._open("places.npy").shape)
                 if shapes != (self._shape, self._shape[:1]):
                     return 0, 0
-            return int(progress["done"]), int(progress["rows"])
+            done, rows = int(progress["done"]), int(progress["rows"])
+            if done == self.num_images and progress["sha256"] != self._digests(rows):
+                return 0, 0
+            return done, rows
         except (OSError, ValueError, KeyError, TypeError):
             return 0, 0
 

@@ -45,7 +45,8 @@ def _iterate(
 ) -> Generator[T, None, None]:
     if not len(elements):
         return
-    per_process = max(1, prefetch // max(1, num_workers))
+    # Grain warns of fewer than one for each thread.
+    per_process = max(1, num_threads, prefetch // max(1, num_workers))
     dataset = elements.to_iter_dataset(
         grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=per_process)
     )

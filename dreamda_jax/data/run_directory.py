@@ -29,7 +29,10 @@ except ImportError:  # Windows: no lock; two processes then waste work but damag
     fcntl = None  # type: ignore[assignment]
 
 _FORMAT = "dreamda_jax run"
-_MADE = ("done/*.json", "run-*/checkpoints/[0-9]*")  # a shard, a checkpoint
+_MADE = (  # a shard; a checkpoint of a training, or of a stage of it; stage 2's verdicts
+    *("done/*.json", "run-*/checkpoints/[0-9]*", "run-*/*/checkpoints/[0-9]*"),
+    "run-*/*/verdicts.parquet",
+)
 _ABSENT = object()
 _LOG = logging.getLogger(__name__)
 _held_descriptors: set[int] = set()

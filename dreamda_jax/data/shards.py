@@ -8,7 +8,6 @@ that its marker names:
     DIR/done/<name>-<split>-00003-of-00025.json       checksum, counts, skipped seed images
 """
 
-import hashlib
 import json
 import logging
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dreamda_jax.data import atomic, records
+from dreamda_jax.data.checksum import sha256_of
 
 # One record a group: random access. Uncompressed: the images already are, and the bytes of a shard
 # then do not depend on the version of a compressor.
@@ -129,7 +129,7 @@ def write_shard(
             _write_array_record(scratch, serialized)
             _compare_and_decode(scratch, serialized)
             content = {
-                "sha256": _sha256(scratch),
+                "sha256": sha256_of(scratch),
                 "bytes": scratch.stat().st_size,
                 "num_records": len(serialized),
                 "num_seeds": layout.num_seeds,
@@ -156,7 +156,7 @@ def verify_shard(layout: Layout, shard: int, *, checksum: bool = True) -> ShardS
     size = path.stat().st_size
     if size != marker["bytes"]:
         return ShardState("damaged", f"it has {size:,} bytes instead of {marker['bytes']:,}")
-    if checksum and _sha256(path) != marker["sha256"]:
+    if checksum and sha256_of(path) != marker["sha256"]:
         return ShardState("damaged", "its checksum differs")
     return ShardState("done")
 
@@ -234,8 +234,3 @@ def _compare_and_decode(path: Path, serialized: Sequence[bytes]) -> None:
         records.decode_image(records.deserialize(data).image)
     if count != len(serialized):
         raise OSError(f"{path}: {len(serialized)} records written, {count} read back")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

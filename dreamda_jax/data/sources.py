@@ -12,8 +12,8 @@ import json
 import operator
 import pathlib
 import unicodedata
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol, SupportsIndex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, SupportsIndex
 
 import numpy as np
 
@@ -99,6 +99,26 @@ def open_source(kind: str, **options) -> Source:
         if parameter.default is parameter.empty and option not in options:
             raise UserError(f"A data source of kind {kind!r} needs the option {option!r}.")
     return opener(**options)
+
+
+def overridden(source: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of another set, given as what differs from section "source".
+
+    Args:
+      source: the options of the source.
+      fields: of the other set. What is empty is not given: on the command line None cannot be said.
+        With a `kind` of its own nothing is taken from `source`. A folder has neither `split` nor
+        `name`, which a configuration may have given to a set of another kind.
+
+    Returns:
+      For `open_source`; empty if no field is given.
+    """
+    given = {name: value for name, value in fields.items() if value}
+    if not given:
+        return {}
+    options = given if "kind" in given else {**source, **given}
+    apart = ("split", "name") if given.get("kind") == "folder" else ()
+    return {name: value for name, value in options.items() if name not in apart}
 
 
 class Spread:

@@ -1,7 +1,7 @@
 """What `train` left in its output directories, read for a report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,13 +9,15 @@ import numpy as np
 
 from dreamda_jax.errors import UserError
 
+_LABELLINGS = ("seed", "soft", "clip")
+
 
 class TrainingResults(NamedTuple):
     """One output directory, all its runs.
 
     Attributes:
       directory: of the training.
-      method: such as "supervised" or "amst".
+      method: such as "supervised", "amst" or "amst, seed labels".
       train_on: "real", "synthetic" or "mixed".
       has_test: whether accuracies are of test images, not of validation images.
       accuracies: of the last weights, in [0, 1], one for each run.
@@ -46,7 +48,7 @@ def read_results(directory: Path) -> TrainingResults:
         method = settings["train"]["method"]
         return TrainingResults(
             directory=directory,
-            method=method,
+            method=_described(method, settings),
             train_on="mixed" if method == "amst" else train_on,
             has_test="test" in settings["sha256"],
             accuracies=tuple(float(run["test_accuracy"]) for run in runs),
@@ -60,14 +62,27 @@ def read_results(directory: Path) -> TrainingResults:
         ) from error
 
 
-def find_audit(directories: Sequence[Path]) -> tuple[dict[str, Any], bytes | None] | None:
+class FoundAudit(NamedTuple):
+    """The label audit of a self-training.
+
+    Attributes:
+      audit: what `report.label_audit.audit` gave.
+      picture: PNG, or None where it is not there.
+      directory: of the round.
+    """
+
+    audit: dict[str, Any]
+    picture: bytes | None
+    directory: Path
+
+
+def find_audit(directories: Sequence[Path]) -> FoundAudit | None:
     """The label audit of a self-training among them: of its first run, of the last round.
 
     The first one that judged labels itself is taken, else the first of any labelling.
 
     Returns:
-      What `report.label_audit.audit` gave, and its picture (PNG) if it is there; None if no
-      directory has one.
+      None if no directory has one.
     """
     found: list[tuple[bool, int, Path]] = []
     for directory in directories:
@@ -82,7 +97,22 @@ def find_audit(directories: Sequence[Path]) -> tuple[dict[str, Any], bytes | Non
     if not found:
         return None
     file = min(found)[-1]
-    return json.loads(file.read_bytes()), _read(file.with_suffix(".png"))
+    return FoundAudit(json.loads(file.read_bytes()), _read(file.with_suffix(".png")), file.parent)
+
+
+def _described(method: str, settings: Mapping[str, Any]) -> str:
+    """A method and which ablation of it."""
+    if method != "amst":
+        return method
+    options, words = settings.get("amst", {}), [method]
+    labels = options.get("pseudo_labels", method)
+    if labels != method:
+        words.append(f"{labels} labels" if labels in _LABELLINGS else "labels from a file")
+    if not options.get("multi_head", True):
+        words.append("one head")
+    if not options.get("consistency", True):
+        words.append("no consistency")
+    return ", ".join(words)
 
 
 def _runs(directory: Path, pattern: str) -> list[Path]:

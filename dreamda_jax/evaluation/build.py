@@ -72,6 +72,8 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
     image = bind("image", options.Image)
     loader = bind("loader", options.Loader)
     directory = Path(synthetic or config["output"]["path"]).expanduser()
+    if directory.name in ("", ".."):  # the report lies beside it, under its name
+        directory = directory.resolve()
     judged = _open(directory, what="synthetic")
     compared = _open(Path(real).expanduser(), what="real") if real else _open_source(config)
     if compared.fingerprint() == judged.fingerprint():
@@ -105,7 +107,7 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
             num_workers=loader.num_workers,
         ),
         synthetic_directory=directory,
-        output=Path(chosen.output or f"{directory}_report"),
+        output=Path(chosen.output or directory.with_name(f"{directory.name}_report")),
         classifiers=_classifiers(chosen.classifiers),
         only_in={
             "real": _strangers(compared.label_names, judged.label_names),
@@ -122,9 +124,12 @@ def _open_source(config: Mapping[str, Any]) -> sources.Source:
 
 def _open(directory: Path, *, what: str) -> sources.Source:
     if not directory.exists():
+        made = (
+            "Make them with `python -m dreamda_jax.generate`, or give" if what != "real" else "Give"
+        )
         raise UserError(
-            f"there are no {what} images: {directory} does not exist. Make them with `python -m "
-            f"dreamda_jax.generate`, or give --{what} an image folder or a set that it made."
+            f"there are no {what} images: {directory} does not exist. {made} --{what} an image "
+            "folder, or a set that `generate` made."
         )
     # An unfinished run has shards and no metadata yet: opening it as a set says so.
     if (directory / _MADE_BY_GENERATE).exists() or (directory / "done").is_dir():
@@ -171,7 +176,8 @@ def _seeds(real: sources.Source, recorded: Mapping[str, Any]) -> sources.Source 
 
 
 def _classifiers(listed: str) -> tuple[Path, ...]:
-    directories = tuple(Path(name.strip()) for name in listed.split(",") if name.strip())
+    names = dict.fromkeys(name.strip() for name in listed.split(",") if name.strip())
+    directories = tuple(map(Path, names))
     for directory in directories:
         if not (directory / "results.json").is_file():
             raise UserError(

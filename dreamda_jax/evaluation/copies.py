@@ -9,7 +9,7 @@ from dreamda_jax.evaluation.build import Evaluation
 from dreamda_jax.evaluation.pictures import Pictures
 from dreamda_jax.evaluation.sweep import FINGERPRINTS, Swept
 from dreamda_jax.metrics import copies
-from dreamda_jax.metrics.neighbours import Neighbours, nearest_neighbours
+from dreamda_jax.metrics.neighbours import Neighbours, nearest_neighbours, pair_distances
 
 _SHOWN_FLAGGED, _SHOWN_NEAREST = 24, 8
 
@@ -51,8 +51,9 @@ def search(
     options = parts.options
     prints = [_fingerprints(swept) for swept in (synthetic, others)]
     hashes = copies.match_hashes(*prints, max_hamming=options.max_hamming)
-    near = nearest_neighbours(synthetic.features[features].values, others.features[features].values)
-    spacing = _spacing(others.features[features].values)
+    values = synthetic.features[features].values, others.features[features].values
+    near = nearest_neighbours(*values)
+    spacing = _spacing(values[1])
     found = copies.find_copies(
         near,
         hashes,
@@ -61,7 +62,7 @@ def search(
         max_feature_ratio=options.max_feature_ratio,
         max_thumbnail_ratio=options.max_thumbnail_ratio,
     )
-    rows = _Pairs(parts, synthetic, others, which, near, hashes, found)
+    rows = _Pairs(parts, synthetic, others, values, near, hashes, found)
     order = np.argsort(near.distances[:, 0], kind="stable")
     first = order[found.flagged[order]][:_SHOWN_FLAGGED]
     rest = order[~found.flagged[order]][:_SHOWN_NEAREST]
@@ -75,7 +76,7 @@ def search(
             f"images, or features are within {options.max_feature_ratio:g} of it "
             f"({spacing:.3g})."
         ),
-        "pairs": [rows.shown(int(row), pictures) for row in (*first, *rest)],
+        "pairs": [rows.shown(int(row), pictures, which) for row in (*first, *rest)],
     }
     return Search(summary, [rows.pair(int(row)) for row in np.flatnonzero(found.flagged)])
 
@@ -84,7 +85,7 @@ class _Pairs(NamedTuple):
     parts: Evaluation
     synthetic: Swept
     others: Swept
-    which: str
+    features: tuple[np.ndarray, np.ndarray]
     near: Neighbours
     hashes: copies.HashMatches
     found: copies.Copies
@@ -99,20 +100,24 @@ class _Pairs(NamedTuple):
             "synthetic": self.parts.synthetic[made].name,
             "real": self.others.source[other].name,
             "class": self.parts.label_names[self.synthetic.labels[made]],
-            "feature_distance": float(self.near.distances[row, 0]),
+            "feature_distance": float(
+                pair_distances(
+                    self.features[0][row : row + 1], self.features[1], np.array([[partner]])
+                )[0, 0]
+            ),
             "hash_distance": int(self.hashes.hamming[row]) if by_hash else None,
             "mirrored": bool(flagged and self.found.reason[row] == "mirrored hash"),
             "flagged": flagged,
             "why": str(self.found.reason[row]),
         }
 
-    def shown(self, row: int, pictures: Pictures) -> dict[str, Any]:
+    def shown(self, row: int, pictures: Pictures, which: str) -> dict[str, Any]:
         """The same with the keys of both pictures."""
         other = int(self.others.places[self.partner(row)])
         return {
             **self.pair(row),
             "synthetic_image": pictures.key("synthetic", self.place(row)),
-            "real_image": pictures.key(self.which, other),
+            "real_image": pictures.key(which, other),
         }
 
     def place(self, row: int) -> int:

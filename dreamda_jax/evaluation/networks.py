@@ -39,11 +39,7 @@ def open_networks(parts: Evaluation) -> Networks:
     """
     options, mesh = parts.options, meshes.training_mesh()
     place = functools.partial(jax.device_put, device=meshes.replicated(mesh))
-    images = encoder = None
-    if options.clip or options.extractor == CLIP:
-        encoder = _open_clip(parts, place)
-        images = clip_extractor(encoder, parts.clip.path)
-    extractor = images
+    extractor = images = encoder = None
     if options.extractor != CLIP:
         extractor = open_extractor(
             options.extractor,
@@ -51,6 +47,10 @@ def open_networks(parts: Evaluation) -> Networks:
             resize=options.resize,
             place=place,
         )
+    if options.clip or extractor is None:
+        encoder = _open_clip(parts, place)
+        images = clip_extractor(encoder, parts.clip.path)
+    extractor = extractor or images
     assert extractor is not None
     embeddings = None
     if options.clip and encoder is not None:
@@ -69,5 +69,6 @@ def _open_clip(parts: Evaluation, place: Place) -> clip.Encoder:
         if parts.options.extractor == CLIP:
             raise
         raise UserError(
-            f"{error}\nOr do without CMMD and CLIP score: --config.evaluate.clip=False"
+            f"{error}\nAnother CLIP is given as --config.clip.path; without CMMD and CLIP score "
+            "none is needed: --config.evaluate.clip=False"
         ) from error

@@ -181,13 +181,14 @@ def _fid(of: Compared, options: Evaluate) -> Estimate:
     groups = len(of.other) if of.clusters is None else len(np.unique(of.clusters))
     if min(len(of.real), groups) < 2 * _FID_GROUPS:  # too few to leave some out
         return Estimate(fid.fid(of.real, of.other), _NAN, _NAN)
-    return jackknife.fid_estimate(
+    found = jackknife.fid_estimate(
         of.real,
         of.other,
         groups=_FID_GROUPS,
         seed=options.seed,
         synthetic_clusters=of.clusters,
     )
+    return found._replace(low=max(found.low, 0.0))  # a distance is not negative
 
 
 def _mmd(of: Compared) -> Estimate:

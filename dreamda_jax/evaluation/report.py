@@ -1,18 +1,21 @@
 """The report: what was found, as one dict for machines and one page for people."""
 
 import datetime
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dreamda_jax.data import atomic, production_log, software, training_results
+from dreamda_jax.errors import UserError
 from dreamda_jax.evaluation import examine, numbers
 from dreamda_jax.evaluation.build import Evaluation
 from dreamda_jax.evaluation.examine import Sets
 from dreamda_jax.evaluation.networks import Networks
 from dreamda_jax.evaluation.pictures import Pictures, galleries
-from dreamda_jax.evaluation.sweep import Swept
+from dreamda_jax.evaluation.sweep import FINGERPRINTS, Swept
 from dreamda_jax.metrics.accuracy import per_class_accuracy
 from dreamda_jax.report.advice import advice
 from dreamda_jax.report.page import write_page
@@ -44,9 +47,8 @@ def write_report(
     searches = examine.copies_and_leaks(parts, networks, sets, pictures)
     sheets = galleries(parts, sets.synthetic, pictures)
     audit = training_results.find_audit(parts.classifiers)
-    if audit is not None and audit[1] is not None:
-        audit[0]["image"] = _AUDIT
-        pictures.encoded[_AUDIT] = audit[1]
+    if audit is not None and audit.picture is not None:
+        pictures.encoded[_AUDIT] = audit.picture
     report = {
         "format": 1,
         "title": f"{parts.synthetic.name}: evaluation",
@@ -68,7 +70,7 @@ def write_report(
         "copies": {name: found.summary if found else None for name, found in searches.items()},
         "diversity": diversity,
         "accuracy": [_accuracy(directory, parts) for directory in parts.classifiers],
-        "audit": audit[0] if audit else None,
+        "audit": _audit(audit) if audit else None,
         "cost": _cost(parts.synthetic_directory, len(parts.synthetic)),
         "warnings": _warnings(parts, sets),
     }
@@ -81,11 +83,29 @@ def write_report(
     ]
     lines = b"".join(atomic.to_json(pair, indent=None) for pair in flagged)
     with atomic.disk_full_is_a_user_error(parts.output, needed=len(lines) + 1_000_000):
-        parts.output.mkdir(parents=True, exist_ok=True)
         atomic.write_atomically(parts.output / FLAGGED, lines)
         atomic.write_atomically(parts.output / REPORT, atomic.to_json(report))
         write_page(parts.output / PAGE, report, pictures.encoded, sheets)
     return report
+
+
+def make_directory(output: Path) -> None:
+    """Makes the directory of a report.
+
+    Raises:
+      UserError: it cannot be made or written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        writable = os.access(output, os.W_OK)
+        reason = "no permission"
+    except OSError as error:
+        writable, reason = False, error.strerror or str(error)
+    if not writable:
+        raise UserError(
+            f"The report directory {output} cannot be written ({reason}). Give another one as "
+            "--config.evaluate.output."
+        )
 
 
 def _set(swept: Swept) -> dict[str, Any]:
@@ -117,6 +137,11 @@ def _accuracy(directory: Path, parts: Evaluation) -> dict[str, Any]:
     }
 
 
+def _audit(found: training_results.FoundAudit) -> dict[str, Any]:
+    picture = {} if found.picture is None else {"image": _AUDIT}
+    return {**found.audit, **picture, "of": str(found.directory)}
+
+
 def _cost(directory: Path, images: int) -> dict[str, Any] | None:
     """What making the set took; a session that was killed has left no time."""
     sessions = production_log.read_sessions(directory)
@@ -136,6 +161,18 @@ def _cost(directory: Path, images: int) -> dict[str, Any] | None:
     }
 
 
+def _repeated(swept: Swept) -> int:
+    """Images whose thumbnail an earlier one has; flat ones, which have none, do not count."""
+    seen: set[bytes] = set()
+    count = 0
+    for thumbnail in swept.features[FINGERPRINTS].values["thumbnail"]:
+        if thumbnail.any():
+            digest = hashlib.sha1(thumbnail.tobytes(), usedforsecurity=False).digest()
+            count += digest in seen
+            seen.add(digest)
+    return count
+
+
 def _warnings(parts: Evaluation, sets: Sets) -> list[str]:
     warnings = []
     for name, names in parts.only_in.items():
@@ -143,7 +180,8 @@ def _warnings(parts: Evaluation, sets: Sets) -> list[str]:
             other = "synthetic" if name == "real" else "real"
             listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
             warnings.append(
-                f"{len(names)} classes are in the {name} set only and not in the {other} one, so "
+                f"{len(names)} of {len(parts.label_names)} classes: in the {name} set only, not in "
+                f"the {other} one, so "
                 f"the sets differ by more than the quality of images: {listed}."
             )
     for name, swept in sets._asdict().items():
@@ -151,6 +189,12 @@ def _warnings(parts: Evaluation, sets: Sets) -> list[str]:
             warnings.append(
                 f"{swept.broken:,} {name} images could not be decoded and were left out."
             )
+    repeated = _repeated(sets.synthetic)
+    if repeated:
+        warnings.append(
+            f"{repeated:,} synthetic images are repetitions of others, as far as their thumbnails "
+            "tell: metrics count them as if they were images of their own."
+        )
     if parts.made is not None and parts.seeds is None:
         warnings.append(
             "The synthetic set was not made from these real images as they are now, so contact "

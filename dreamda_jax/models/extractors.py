@@ -15,6 +15,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models import clip
 from dreamda_jax.models.classifiers import oracle, pretrained, weight_files
 from dreamda_jax.models.inception import Resize, open_inception
+from dreamda_jax.models.inception_weights import how_to_get
 from dreamda_jax.models.weights import Place
 from dreamda_jax.types import Image, Params
 
@@ -64,6 +65,12 @@ def open_extractor(
     if name == "inception":
         return _inception(inception_weights, resize, place)
     directory = oracle.SAMPLE if name == "sample" else Path(name).expanduser()
+    saved = directory / "run-0" / "classifier"
+    if saved.is_dir():
+        raise UserError(
+            f"evaluate.extractor={name} is what `train` was told to write to: its classifier is "
+            f"--config.evaluate.extractor={saved}"
+        )
     if not directory.is_dir():
         raise UserError(
             f"evaluate.extractor={name!r} is neither inception, clip, sample nor the directory of "
@@ -86,7 +93,11 @@ def clip_extractor(encoder: clip.Encoder, path: str) -> Extractor:
 
 
 def _inception(weights: str | None, resize: Resize, place: Place) -> Extractor:
-    found = open_inception(weights or "", resize=resize, place=place)
+    if weights is None:
+        raise UserError(
+            f"evaluate.extractor=inception, and no evaluate.inception_weights. {how_to_get()}"
+        )
+    found = open_inception(weights, resize=resize, place=place)
     return Extractor(
         "inception",
         f"Inception-v3 (the FID network of 2015-12-05), pool3, {resize} resizing",

@@ -50,7 +50,7 @@ def load_inception(file: Path, shapes: Mapping[str, Any], *, place: Place) -> di
             unexpected, of another shape (torchvision's network is named as such), or not finite.
     """
     if not file.is_file():
-        raise UserError(f"{file}: no such file. {_how_to_get()}")
+        raise UserError(f"{file}: no such file. {how_to_get()}")
     if file.suffix in PICKLED_SUFFIXES:
         raise UserError(
             f"{file}: pickled weights are refused, because unpickling runs code from the file. "
@@ -81,7 +81,7 @@ def _check_fit(
         raise UserError(
             f"{file}: the Inception-v3 that torchvision and timm trained on ImageNet "
             f"({_IMAGENET_CLASSES} classes, AuxLogits). FID is defined by another network of that "
-            f"name, TensorFlow's of 2015 with {NUM_CLASSES} classes. {_how_to_get()}"
+            f"name, TensorFlow's of 2015 with {NUM_CLASSES} classes. {how_to_get()}"
         )
     want = {tensor_name(path): torch_shape(path[-1], leaf.shape) for path, leaf in expected.items()}
     problems = misfits(
@@ -89,7 +89,7 @@ def _check_fit(
     )
     if problems:
         raise UserError(
-            f"{file}: not the weights of FID's Inception-v3. {problems}. {_how_to_get()}"
+            f"{file}: not the weights of FID's Inception-v3. {problems}. {how_to_get()}"
         )
 
 
@@ -100,7 +100,8 @@ def _is_torchvision(tensors: Mapping[str, StoredTensor]) -> bool:
     )
 
 
-def _how_to_get() -> str:
+def how_to_get() -> str:
+    """Where the published weights are, and how they become a safetensors file."""
     return (
         f"Download {_PUBLISHED} from the releases of github.com/mseitzer/pytorch-fid (tag "
         f"fid_weights), or {_PUBLISHED.replace('pt_', 'weights-')} from those of "
@@ -114,5 +115,5 @@ def _how_to_convert(file: Path) -> str:
         "    import safetensors.torch, torch\n"
         f'    weights = torch.load("{file}", map_location="cpu", weights_only=True)\n'
         f'    safetensors.torch.save_file(weights, "{_CONVERTED}")\n'
-        f"and give the path of {_CONVERTED}."
+        f"and give --config.evaluate.inception_weights={_CONVERTED}."
     )

@@ -68,8 +68,11 @@ def fidelity_and_variety(report: Report) -> Iterator[str]:
     part of it; the diversity ratio falls when the variants of a seed are alike, and copies of
     training images teach nothing new (one in a hundred does no harm). Both more noise and more
     guidance give more variety and more images that left their class (README). If both fidelity and
-    variety are low, no noise scale mends it.
+    variety are low, no noise scale mends it. Of images that were made otherwise nothing is known
+    that could be turned.
     """
+    if "method" not in report["settings"]:
+        return
     variety = "; ".join(_little_variety(report))
     precision = "precision is " + _beside_baseline(report, "precision")
     strays = _is_low(report, "precision")
@@ -164,7 +167,7 @@ def accuracy_gain(report: Report) -> Iterator[str]:
     found = gain.best_gain(report["accuracy"])
     if found is None or found.baseline["trained_on"] != "real":
         return
-    has_amst = any(entry["method"] == "amst" for entry in report["accuracy"])
+    has_amst = any(entry["method"].startswith("amst") for entry in report["accuracy"])
     if found.difference <= 0 and not has_amst:
         yield (
             f"{found.best['name']} is {_apart(found)} {found.baseline['name']}: the labels of the "
@@ -173,9 +176,9 @@ def accuracy_gain(report: Report) -> Iterator[str]:
         )
     elif found.difference <= 0:
         yield (
-            f"{found.best['name']} is {_apart(found)} {found.baseline['name']}: accept fewer images"
-            f" (`--config.amst.threshold`), and make new ones: {_more_noise(report)}, as accepted "
-            "images close to their seeds say little new."
+            f"{found.best['name']} is {_apart(found)} {found.baseline['name']}: what synthetic "
+            "images it trusts teach it nothing, because they are too near their seeds or their "
+            "labels are still wrong. See what is said of variety and fidelity here."
         )
     elif found.error is None:
         yield (
@@ -203,12 +206,17 @@ def _larger_expansion(report: Report) -> Iterator[str]:
 
 
 def few_labels_accepted(report: Report) -> Iterator[str]:
-    """What is rejected cost as much to make as what is accepted."""
+    """What is rejected cost as much to make as what is accepted.
+
+    The threshold is what to turn: what noise does is judged by variety and fidelity.
+    """
     audit = report["audit"]
     if audit and audit["images"] and audit["accepted"] < _FEW_ACCEPTED * audit["images"]:
+        share = percent(audit["accepted"] / audit["images"]) if audit["accepted"] else "None"
         yield (
-            f"Only {percent(audit['accepted'] / audit['images'])} of the synthetic images were "
-            f"accepted: {_less_noise(report)}, or accept more with a threshold above "
+            f"{'Only ' if audit['accepted'] else ''}{share} of the synthetic images "
+            f"{'were' if audit['accepted'] else 'was'} accepted: train stage 1 longer "
+            "(`--config.amst.stage1_steps`), or accept more with a threshold above "
             f"{audit['threshold']:g} (`--config.amst.threshold`)."
         )
 

@@ -43,6 +43,11 @@ def end(report: Mapping[str, Any], *, output: Path) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+    lines += [
+        f"note        {metric['label']}: {metric['note']}"
+        for metric in report["metrics"]
+        if metric["value"] is None
+    ]
     for name, words in (("training", "real"), ("test", "test")):
         found = report["copies"][name]
         if found is not None:

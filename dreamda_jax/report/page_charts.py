@@ -78,9 +78,14 @@ def metric_range(metric: Mapping[str, Any]) -> Range | None:
     )
 
 
-def shares_of_largest(values: Sequence[float | None]) -> list[str | None]:
-    """Lengths of bars in percent, the largest value's being 100; None for what is missing."""
-    largest = max(filter(is_number, values), default=0.0)
+def shares_of_largest(values: Sequence[float | None], *, least: float = 0.0) -> list[str | None]:
+    """Lengths of bars in percent, the largest value's being 100; None for what is missing.
+
+    Args:
+      values: not negative.
+      least: of the value that has 100 %: the end of a scale that has one.
+    """
+    largest = max(filter(is_number, [least, *values]))
     return [
         f"{100 * max(value, 0.0) / largest:.1f}%" if is_number(value) and largest > 0 else None
         for value in values

@@ -66,7 +66,8 @@ class LabelRow(NamedTuple):
 def class_rows(per_class: Sequence[Mapping[str, Any]]) -> list[ClassRow]:
     """Classes by falling FID: those to look at first. Without one they come last."""
     fid_bars = shares_of_largest([row["fid"] for row in per_class])
-    diversity_bars = shares_of_largest([row["diversity"] for row in per_class])
+    # A whole bar is the variety of real images.
+    diversity_bars = shares_of_largest([row["diversity"] for row in per_class], least=1.0)
     rows = [
         ClassRow(
             row["name"], row["real"], row["synthetic"], row["fid"], fid, row["diversity"], diversity

@@ -56,13 +56,19 @@ def test_another_identity_is_another_store(tmp_path):
     assert not open_store(tmp_path, "other", 32).finished
 
 
+@pytest.mark.parametrize("shortened", [True, False])
 @pytest.mark.parametrize("file", ["progress.json", "values.npy", "places.npy"])
-def test_a_damaged_store_is_made_again(tmp_path, file):
+def test_a_damaged_store_is_made_again(tmp_path, file, shortened):
     store = open_store(tmp_path)
     fill(store, 0, 10)
     store.save()
     (damaged,) = tmp_path.glob(f"*/{file}")
-    damaged.write_bytes(damaged.read_bytes()[:20])
+    content = bytearray(damaged.read_bytes())
+    if shortened:
+        content = content[:20]
+    else:
+        content[-2] ^= 1
+    damaged.write_bytes(content)
     again = open_store(tmp_path)
     assert again.done == 0
     fill(again, 0, 10)

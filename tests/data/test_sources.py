@@ -11,7 +11,7 @@ from PIL import Image
 
 from dreamda_jax.data import sample_source
 from dreamda_jax.data.loader import load_seeds
-from dreamda_jax.data.sources import Spread, open_source
+from dreamda_jax.data.sources import Spread, open_source, overridden
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.errors import UserError
 from tests.data.make_tfds import edit_info, write_tfds_set
@@ -278,3 +278,17 @@ def test_tfds_damaged_record_in_the_middle(tmp_path):
 def test_tfds_colliding_names(tmp_path):
     write_tfds_set(tmp_path, "own", "train", [CAT], [0], ["a b", "a_b"])
     assert_refused("tfds", "'a b'", "'a_b'", data_dir=tmp_path)
+
+
+def test_options_of_another_set_over_those_of_the_source():
+    source = {"kind": "tfds", "name": "pets", "split": "train", "data_dir": None}
+    nothing = {"kind": None, "path": "", "split": None}
+    assert overridden(source, nothing) == {}
+    assert overridden(source, {**nothing, "split": "test"}) == {**source, "split": "test"}
+    # A preset split of a sample or TFDS set does not follow to a folder.
+    folder = {"kind": "folder", "path": "images", "split": "unlabelled", "name": "x"}
+    assert overridden(source, folder) == {"kind": "folder", "path": "images"}
+    assert overridden(source, {"kind": "sample", "split": "test"}) == {
+        "kind": "sample",
+        "split": "test",
+    }

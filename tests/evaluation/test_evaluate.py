@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from dreamda_jax import evaluate
+from dreamda_jax.data import training_results
 from dreamda_jax.data.folder import open_folder
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluation import build
+from dreamda_jax.models import extractors
 from tests.small_training import (
     CLASSES,
     StopAfter,
@@ -44,7 +46,7 @@ def run(config, *, real=None, synthetic=None, stop=None):
     """The report and what was printed."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         given = {"real": real and str(real), "synthetic": synthetic and str(synthetic)}
-        assert evaluate._evaluate(config, given, stop or threading.Event()) == 0
+        assert evaluate._evaluate(config, given, False, stop or threading.Event()) == 0
     output = build.evaluation(config, **given).output
     return json.loads((output / "report.json").read_bytes()), printed.getvalue(), output
 
@@ -158,8 +160,8 @@ def test_features_are_computed_once_and_a_stop_can_be_gone_on_from(base, tmp_pat
     config = with_options(base, cache=str(tmp_path / "cache"), clip=False)
     config["evaluate"]["output"] = str(tmp_path / "report")
     given = {"real": None, "synthetic": None}
-    assert evaluate._evaluate(config, given, StopAfter(2)) == 0
-    assert not (tmp_path / "report").exists()
+    assert evaluate._evaluate(config, given, False, StopAfter(2)) == 0
+    assert not (tmp_path / "report" / "report.html").exists()
     first, _, _ = run(config)
     monkeypatch.setattr(
         "dreamda_jax.data.perceptual_hash.fingerprint", lambda pixels: pytest.fail("again")
@@ -172,7 +174,7 @@ def test_classes_of_one_set_only_are_said(base, tmp_path):
     made = make_folder(tmp_path / "made", split="validation", per_class=4, classes=("bag", "coat"))
     config = with_options(base, clip=False, output=str(tmp_path / "report"))
     report, printed, _ = run(config, synthetic=made)
-    assert "warning     1 classes are in the synthetic set only" in printed
+    assert "warning     1 of 4 classes: in the synthetic set only" in printed
     assert "coat" in printed
     of_class = {row["name"]: row for row in report["per_class"]}
     assert set(of_class) == {*CLASSES, "coat"}
@@ -194,6 +196,32 @@ def test_a_single_image_and_identical_ones(base, tmp_path):
     report, _, _ = run(with_options(config, output=str(tmp_path / "same")), synthetic=made)
     assert value(report, "fid")["value"] > 0
     assert value(report, "recall")["value"] == 0
+    assert any(warning.startswith("6 synthetic images are repet") for warning in report["warnings"])
+    assert not any("noise" in advice for advice in report["advice"])  # not of our making
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(base, tmp_path, capsys):
+    config = with_options(base, output=str(tmp_path / "report"), cache=str(tmp_path / "cache"))
+    given = {"real": None, "synthetic": None}
+    assert evaluate._evaluate(config, given, True, threading.Event()) == 0
+    assert "24 real, 12 synthetic, 12 test" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_distance_shown_is_that_of_the_pair_shown(base, tmp_path):
+    made = make_folder(tmp_path / "made", split="validation", per_class=2)
+    real = open_folder(base["source"]["path"])
+    original = Image.open(real[9].content).convert("RGB")
+    mirrored = original.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored.save(made / "sandal" / "mirrored.png")
+    config = with_options(base, clip=False, output=str(tmp_path / "report"))
+    report, _, _ = run(config, synthetic=made)
+    (pair,) = [pair for pair in report["copies"]["training"]["pairs"] if pair["flagged"]]
+    extractor = extractors.open_extractor("sample", inception_weights=None, resize="clean")
+    both = np.stack([np.asarray(mirrored), np.asarray(original)])
+    features = np.asarray(extractor.features(extractor.params, both), np.float64)
+    distance = np.linalg.norm(features[0] - features[1])
+    assert abs(pair["feature_distance"] / distance - 1) < 1e-4
 
 
 def test_another_real_set_leaves_the_configured_test_split_out(base, tmp_path):
@@ -217,6 +245,8 @@ def test_another_real_set_leaves_the_configured_test_split_out(base, tmp_path):
         ({}, {"extractor": "incption"}, "neither inception, clip, sample nor the directory"),
         ({}, {"classifiers": "train"}, "train has no results.json"),
         ({}, {"clip": True}, "no such directory.*evaluate.clip=False"),
+        ({}, {"output": "config.json/report"}, "report directory .* cannot be written"),
+        ({"real": "absent"}, {}, "no real images: absent does not exist. Give --real"),
         ({}, {"num_neighbours": 0}, "num_neighbours must be at least 1"),
         ({"synthetic": "unfinished"}, {}, "generate.*again|not finished|missing"),
     ],
@@ -225,6 +255,7 @@ def test_what_is_refused(base, tmp_path, monkeypatch, given, options, message):
     directory = build.Path(base["source"]["path"]).parent
     monkeypatch.chdir(directory)
     (directory / "empty").mkdir(exist_ok=True)
+    (directory / "config.json").write_bytes(b"{}")
     if not (directory / "unfinished").exists():
         shutil.copytree(base["output"]["path"], directory / "unfinished")
         (directory / "unfinished" / "dataset_info.json").unlink()
@@ -233,7 +264,7 @@ def test_what_is_refused(base, tmp_path, monkeypatch, given, options, message):
         config["clip"] = {"path": "/absent"}
     call = {"real": None, "synthetic": None, **given}
     with pytest.raises(UserError, match=rf"(?s){message}"):
-        evaluate._evaluate(config, call, threading.Event())
+        evaluate._evaluate(config, call, False, threading.Event())
 
 
 _AUDIT = {
@@ -269,3 +300,33 @@ def _write_training(directory, *, method, accuracies):
     files["run-0/result.json"]["confusion"][2][0] = 2
     for name, content in files.items():
         (directory / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [
+        ({}, "amst"),
+        ({"pseudo_labels": "seed"}, "amst, seed labels"),
+        (
+            {"pseudo_labels": "x.parquet", "consistency": False},
+            "amst, labels from a file, no consistency",
+        ),
+        ({"multi_head": False}, "amst, one head"),
+    ],
+)
+def test_ablations_are_told_apart(tmp_path, options, method):
+    _write_training(tmp_path / "amst", method="amst", accuracies=(0.5,))
+    file = tmp_path / "amst" / "config.json"
+    content = json.loads(file.read_bytes())
+    defaults = {"pseudo_labels": "amst", "multi_head": True, "consistency": True}
+    content["settings"]["amst"] = {**defaults, **options}
+    file.write_text(json.dumps(content))
+    found = training_results.read_results(tmp_path / "amst")
+    assert (found.method, found.train_on) == (method, "mixed")
+
+
+def test_a_training_that_has_not_ended_is_refused(tmp_path):
+    _write_training(tmp_path / "amst", method="amst", accuracies=(0.5,))
+    (tmp_path / "amst" / "run-0" / "result.json").write_bytes(b"{")
+    with pytest.raises(UserError, match="no finished output"):
+        training_results.read_results(tmp_path / "amst")

@@ -84,9 +84,10 @@ def test_copies_of_training_images():
         "The synthetic images vary little (4.5% are nearly copies of training images): try more"
     )
     assert "`--config.method.noise_scale=4.5` instead of 3" in sentence
-    # Where the settings are not known, the field alone.
-    sentence = only(changed(copies={"training": many, "test": None}, settings={}))
-    assert sentence.endswith("try more noise, `--config.method.noise_scale`.")
+    # Where the value is not known, the field alone; of images made otherwise nothing.
+    unknown = changed(copies={"training": many, "test": None}, settings={"method": {}})
+    assert only(unknown).endswith("try more noise, `--config.method.noise_scale`.")
+    assert advice(changed(copies={"training": many, "test": None}, settings={})) == []
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_worse_than_real():
     amst = classifier("amst", 0.72, method="amst")
     sentence = only(changed(accuracy=[REAL, classifier("mixed", 0.70), amst]))
     assert sentence.startswith("amst is 1.0 points below real: ")
-    assert "`--config.amst.threshold`" in sentence
+    assert "too near their seeds or their labels are still wrong" in sentence
 
 
 def test_gain_that_may_be_chance():
@@ -184,7 +185,11 @@ def test_no_test_set():
 def test_few_labels_accepted():
     audit = {"images": 2000, "accepted": 900, "threshold": 0.003}
     sentence = only(changed(audit=audit))
-    assert sentence.startswith("Only 45.0% of the synthetic images were accepted: try less noise")
+    assert sentence.startswith("Only 45.0% of the synthetic images were accepted: train stage 1")
+    # Noise has one adviser: what it says of variety cannot be contradicted here.
+    assert "noise" not in sentence
+    none = only(changed(audit=audit | {"accepted": 0}))
+    assert none.startswith("None of the synthetic images was accepted: ")
     assert "a threshold above 0.003 (`--config.amst.threshold`)" in sentence
     assert advice(changed(audit=audit | {"accepted": 1200})) == []
 
