@@ -119,7 +119,7 @@ def closing_table(runs: Sequence[RunResult], *, measured_on: str = "test") -> st
         ["run", *(f"seed {run.seed}" for run in runs), "mean"],
         _column(f"{measured_on} accuracy", "{:.2%}", [run.test_accuracy for run in runs]),
         _column("train loss", "{:.4f}", [run.train_loss for run in runs]),
-        _column("images/s", "{:,.1f}", [run.images_per_second for run in runs]),
+        _rates([run.images_per_second for run in runs]),
         _column("seconds", "{:,.1f}", [run.seconds for run in runs]),
     ]
     if best:
@@ -136,6 +136,13 @@ def closing_table(runs: Sequence[RunResult], *, measured_on: str = "test") -> st
         "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])
         for first, *others in rows
     )
+
+
+def _rates(rates: Sequence[float]) -> list[str]:
+    """Images per second; none of a run that ended before a second portion of steps was timed."""
+    timed = [rate for rate in rates if rate > 0]
+    cells = [f"{rate:,.1f}" if rate > 0 else "-" for rate in rates]
+    return ["images/s", *cells, _mean_in_words("{:,.1f}", timed) if timed else "-"]
 
 
 def _column(title: str, form: str, values: Sequence[float]) -> list[str]:
