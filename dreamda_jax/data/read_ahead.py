@@ -26,7 +26,8 @@ def read_ahead(
       num_workers: processes; 0 works in threads of this process. Each takes seconds to start,
         since it imports Grain and the caller's main module afresh.
       num_threads: threads in each process.
-      prefetch: how many elements to work on or hold ready, over all processes.
+      prefetch: how many elements to work on or hold ready, over all processes; at least one for
+        each thread.
 
     Raises:
       ValueError: a negative number of workers or threads, or `prefetch` below 1.

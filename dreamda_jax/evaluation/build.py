@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dreamda_jax import command_line, mesh, options, self_training_options
 from dreamda_jax.build_training import open_held_out
-from dreamda_jax.data import classes, sources
+from dreamda_jax.data import classes, sources, training_results
 from dreamda_jax.data.folder import open_folder
 from dreamda_jax.data.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
@@ -185,6 +185,7 @@ def _classifiers(listed: str) -> tuple[Path, ...]:
                 "there. Give output directories of `python -m dreamda_jax.train`, separated by "
                 "commas."
             )
+        training_results.read_results(directory)  # raises now rather than when all is computed
     return directories
 
 

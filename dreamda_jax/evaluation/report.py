@@ -132,7 +132,7 @@ def _accuracy(directory: Path, parts: Evaluation) -> dict[str, Any]:
         "measured_on": "test" if found.has_test else "validation",
         "per_class": [
             {"name": name, "accuracy": numbers.or_none(shares.get(name, np.nan))}
-            for name in (*parts.label_names, *(set(shares) - set(parts.label_names)))
+            for name in dict.fromkeys((*parts.label_names, *found.label_names))
         ],
     }
 
@@ -181,8 +181,7 @@ def _warnings(parts: Evaluation, sets: Sets) -> list[str]:
             listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
             warnings.append(
                 f"{len(names)} of {len(parts.label_names)} classes: in the {name} set only, not in "
-                f"the {other} one, so "
-                f"the sets differ by more than the quality of images: {listed}."
+                f"the {other} one, so the sets differ by more than the quality of images: {listed}."
             )
     for name, swept in sets._asdict().items():
         if swept is not None and swept.broken:

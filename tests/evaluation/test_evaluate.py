@@ -244,6 +244,7 @@ def test_another_real_set_leaves_the_configured_test_split_out(base, tmp_path):
         ({}, {"extractor": "inception"}, "pt_inception-2015-12-05.*extractor=clip"),
         ({}, {"extractor": "incption"}, "neither inception, clip, sample nor the directory"),
         ({}, {"classifiers": "train"}, "train has no results.json"),
+        ({}, {"classifiers": "damaged"}, "damaged is no finished output"),
         ({}, {"clip": True}, "no such directory.*evaluate.clip=False"),
         ({}, {"output": "config.json/report"}, "report directory .* cannot be written"),
         ({"real": "absent"}, {}, "no real images: absent does not exist. Give --real"),
@@ -256,6 +257,8 @@ def test_what_is_refused(base, tmp_path, monkeypatch, given, options, message):
     monkeypatch.chdir(directory)
     (directory / "empty").mkdir(exist_ok=True)
     (directory / "config.json").write_bytes(b"{}")
+    (directory / "damaged").mkdir(exist_ok=True)
+    (directory / "damaged" / "results.json").write_bytes(b"{")
     if not (directory / "unfinished").exists():
         shutil.copytree(base["output"]["path"], directory / "unfinished")
         (directory / "unfinished" / "dataset_info.json").unlink()
