@@ -120,6 +120,7 @@ def _add_training(config: ConfigDict) -> None:
     )
     _add_self_training(config)
     config.evaluate = _evaluate()
+    config.finetune = _finetune()
     # What differs from section `source`; a section whose fields are all None is not used.
     config.validation = _held_out()  # chooses the best weights
     config.test = _held_out()  # is reported
@@ -202,6 +203,47 @@ def _evaluate() -> ConfigDict:
     )
 
 
+def _finetune() -> ConfigDict:
+    """`python -m dreamda_jax.finetune`: see dreamda_jax/finetuning/options.py."""
+    return ConfigDict(
+        {
+            "method": "full",  # or "lora", "textual_inversion"
+            "output": "runs/finetuned",
+            "cache": "runs/latents",
+            "num_steps": 1000,
+            "batch_size": 8,  # of a step, over all devices
+            "accumulation": 1,
+            "learning_rate": placeholder(float),  # default: by method
+            "schedule": "constant",  # or "cosine"
+            "warmup_steps": 50,
+            "beta1": 0.9,
+            "beta2": 0.999,
+            "weight_decay": 0.01,
+            "clip_norm": 1.0,
+            "ema_decay": 0.9999,
+            "weighting": "p2",  # or "min_snr", "none"
+            "p2_gamma": 1.0,
+            "p2_k": 1.0,
+            "min_snr_gamma": 5.0,
+            "flip": True,
+            "prompt_dropout": 0.1,
+            "sample_posterior": True,
+            "lora_rank": 8,
+            "lora_alpha": 8.0,
+            "num_vectors": 1,  # of a class's token
+            "remat": True,
+            "fsdp": 0,  # 0: the state is split over all devices
+            "seed": 0,
+            "log_every": 10,
+            "checkpoint_every": 0,
+            "sample_every": 0,
+            "num_samples": 16,
+            "sample_steps": 50,
+            "sample_guidance_scale": 7.5,
+        }
+    )
+
+
 def _held_out() -> ConfigDict:
     return ConfigDict({name: placeholder(str) for name in ("kind", "path", "split", "name")})
 
@@ -222,5 +264,6 @@ def get_tfds_config(
     config.synthesis.num_variants = num_variants
     config.output.path = f"runs/{name}"
     config.train.output = f"runs/{name}_classifier"
+    config.finetune.output = f"runs/{name}_finetuned"
     config.test.split = test_split
     return config

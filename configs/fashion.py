@@ -65,6 +65,16 @@ def get_config() -> ConfigDict:
     config.consistency.update({"decay": 0.9, "hard": False, "loss_weight": 0.25})
     config.clip.path = "sample"
     config.evaluate.extractor = "sample"
+    config.finetune.update(
+        {
+            "output": "runs/fashion_finetuned",
+            "num_steps": 300,
+            "batch_size": 16,
+            "sample_steps": 25,
+            "sample_guidance_scale": 3.0,
+            "remat": False,
+        }
+    )
     config.validation.split = "validation"
     config.test.split = "test"
     return config

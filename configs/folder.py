@@ -22,4 +22,5 @@ def get_config() -> ConfigDict:
     config.source = ConfigDict({"kind": "folder", "path": placeholder(str)})
     config.output.path = "runs/folder"
     config.train.output = "runs/folder_classifier"
+    config.finetune.output = "runs/folder_finetuned"
     return config

@@ -8,6 +8,7 @@ mesh's two axes ("data", "fsdp"), parameters and optimizer state over "fsdp" whe
 longer than one.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -80,27 +81,34 @@ def join_rows(tree: Any) -> Any:
     return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
 
 
-def training_mesh(fsdp: int = 1) -> Mesh:
+def training_mesh(fsdp: int = 1, devices: Any = None) -> Mesh:
     """All devices of the job as a mesh [devices / fsdp, fsdp] with the axes "data" and "fsdp".
 
     Args:
       fsdp: over how many devices parameters and optimizer state are split; 1 replicates them.
+      devices: others than the job's, such as those of a topology that is only compiled for.
 
     Raises:
       UserError: the number of devices is no multiple of `fsdp`.
     """
-    count = device_count()
+    devices = np.array(jax.devices() if devices is None else devices).reshape(-1)
+    count = devices.size
     if fsdp < 1 or count % fsdp:
         raise UserError(
             f"fsdp={fsdp} does not divide this job's number of devices, {count}: choose a divisor."
         )
     # Devices are numbered process by process, which keeps a host's rows of a batch together.
-    return Mesh(np.array(jax.devices()).reshape(count // fsdp, fsdp), _ROW_AXES)
+    return Mesh(devices.reshape(count // fsdp, fsdp), _ROW_AXES)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def row_sharding(mesh: Mesh) -> NamedSharding:
+    """The first axis over all devices."""
+    return NamedSharding(mesh, PartitionSpec(_ROW_AXES))
 
 
 def state_sharding(mesh: Mesh, state: Any) -> Any:
@@ -124,13 +132,38 @@ def state_sharding(mesh: Mesh, state: Any) -> Any:
     return jax.tree.map(sharding, state)
 
 
+def gathered(mesh: Mesh, tree: Any) -> Any:
+    """Inside a compiled program: every array of a sharded state whole on every device.
+
+    Gradients come back split as `state_sharding` splits the state, so that devices exchange their
+    sums in pieces (reduce-scatter) rather than whole.
+    """
+    return jax.tree.map(functools.partial(_gather, mesh), tree)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gather(mesh: Mesh, array: jax.Array) -> jax.Array:
+    return jax.lax.with_sharding_constraint(array, replicated(mesh))
+
+
+def _gather_forward(mesh: Mesh, array: jax.Array) -> tuple[jax.Array, None]:
+    return _gather(mesh, array), None
+
+
+def _gather_backward(mesh: Mesh, _: None, gradient: jax.Array) -> tuple[jax.Array]:
+    return (jax.lax.with_sharding_constraint(gradient, state_sharding(mesh, gradient)),)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)
+
+
 def global_rows(mesh: Mesh, tree: Any) -> Any:
     """Global arrays [b, ...], split by row, of this host's rows (numpy [b / hosts, ...]).
 
     Raises:
       ValueError: the rows do not divide among the devices.
     """
-    sharding = NamedSharding(mesh, PartitionSpec(_ROW_AXES))
+    sharding = row_sharding(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 

@@ -138,7 +138,8 @@ class FeatureStore:
         except OSError as error:
             raise UserError(
                 f"The feature cache {self._directory.parent} cannot be written "
-                f"({error.strerror or error}). Give another one as --config.evaluate.cache."
+                f"({error.strerror or error}). Give another one, as --config.evaluate.cache or "
+                "--config.finetune.cache."
             ) from error
         # The files are made with holes, and writing into a hole of a full disk kills the process.
         if not self._rows and needed > (free := free_bytes(self._directory)):

@@ -1,5 +1,6 @@
 """Which prompt a variant is made with: a template, or prompts from a file."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -11,9 +12,38 @@ ChoosePrompt = Callable[[int, str, str | None, int], str]
 """`choose(label, name, text, variant)`: the prompt of one variant of one seed image."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """Prompts of images and classes: a `ChoosePrompt`.
+
+    Attributes:
+      label_names: the classes.
+      from_template: a prompt for each class.
+      by_image: given prompts, by the image's name.
+      by_class: given prompts, by the class's name.
+    """
+
+    label_names: tuple[str, ...]
+    from_template: list[str]
+    by_image: dict[str, list[str]]
+    by_class: dict[str, list[str]]
+
+    def __call__(self, label: int, name: str, text: str | None, variant: int) -> str:
+        """The prompt of one variant of an image: its prompts are taken in turn."""
+        prompts = self.of_image(label, name, text)
+        return prompts[variant % len(prompts)]
+
+    def of_image(self, label: int, name: str, text: str | None) -> list[str]:
+        """All prompts of an image, at least one."""
+        prompts = self.by_image.get(name)
+        if prompts is None and text is not None:
+            return [text]
+        return prompts or self.by_class.get(self.label_names[label]) or [self.from_template[label]]
+
+
 def open_prompts(
     label_names: tuple[str, ...], *, template: str = "A photo of a {class}", file: str | None = None
-) -> ChoosePrompt:
+) -> Prompts:
     """Decides every variant's prompt.
 
     In this order: the file's prompts for that image, the image's own caption (`text` of its
@@ -33,15 +63,7 @@ def open_prompts(
     by_class: dict[str, list[str]] = {}
     if file is not None:
         _read(pathlib.Path(file), label_names, by_image, by_class)
-
-    def choose(label: int, name: str, text: str | None, variant: int) -> str:
-        prompts = by_image.get(name)
-        if prompts is None and text is not None:
-            return text
-        prompts = prompts or by_class.get(label_names[label]) or [from_template[label]]
-        return prompts[variant % len(prompts)]
-
-    return choose
+    return Prompts(label_names, from_template, by_image, by_class)
 
 
 def class_prompts(label_names: Sequence[str], template: str) -> list[str]:
@@ -50,8 +72,17 @@ def class_prompts(label_names: Sequence[str], template: str) -> list[str]:
     Raises:
       UserError: the template has another placeholder.
     """
+    return fill_template(template, [spoken_name(name) for name in label_names])
+
+
+def fill_template(template: str, words: Sequence[str]) -> list[str]:
+    """The template with `{class}` replaced by each of the words.
+
+    Raises:
+      UserError: the template has another placeholder.
+    """
     try:
-        return [template.format_map({"class": spoken_name(name)}) for name in label_names]
+        return [template.format_map({"class": word}) for word in words]
     except (KeyError, ValueError, IndexError) as error:
         raise UserError(
             f"prompt template {template!r}: the only placeholder is {{class}} ({error})"

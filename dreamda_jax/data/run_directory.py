@@ -29,9 +29,9 @@ except ImportError:  # Windows: no lock; two processes then waste work but damag
     fcntl = None  # type: ignore[assignment]
 
 _FORMAT = "dreamda_jax run"
-_MADE = (  # a shard; a checkpoint of a training, or of a stage of it; stage 2's verdicts
+_MADE = (  # a shard; a checkpoint of a training, of a stage of it, of a fine-tuning; verdicts
     *("done/*.json", "run-*/checkpoints/[0-9]*", "run-*/*/checkpoints/[0-9]*"),
-    "run-*/*/verdicts.parquet",
+    *("checkpoints/[0-9]*", "run-*/*/verdicts.parquet"),
 )
 _ABSENT = object()
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from dreamda_jax.data.folder import open_folder
 from dreamda_jax.data.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluation.options import Evaluate
-from dreamda_jax.evaluation.sweep import View
+from dreamda_jax.feature_sweep import View
 
 _MADE_BY_GENERATE = "dataset_info.json"
 

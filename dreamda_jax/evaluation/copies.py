@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dreamda_jax.evaluation.build import Evaluation
+from dreamda_jax.evaluation.channels import FINGERPRINTS
 from dreamda_jax.evaluation.pictures import Pictures
-from dreamda_jax.evaluation.sweep import FINGERPRINTS, Swept
+from dreamda_jax.feature_sweep import Swept
 from dreamda_jax.metrics import copies
 from dreamda_jax.metrics.neighbours import Neighbours, nearest_neighbours, pair_distances
 

@@ -13,7 +13,7 @@ from dreamda_jax.evaluation.build import Evaluation
 from dreamda_jax.evaluation.networks import Networks
 from dreamda_jax.evaluation.numbers import Compared
 from dreamda_jax.evaluation.pictures import Pictures
-from dreamda_jax.evaluation.sweep import Swept, sweep
+from dreamda_jax.feature_sweep import Swept, sweep
 from dreamda_jax.metrics import diversity, fid
 from dreamda_jax.models.extractors import CLIP
 

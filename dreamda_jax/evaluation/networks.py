@@ -9,9 +9,9 @@ import numpy as np
 from dreamda_jax import mesh as meshes
 from dreamda_jax.data import prompts
 from dreamda_jax.errors import UserError
-from dreamda_jax.evaluation import sweep
+from dreamda_jax.evaluation import channels as take
 from dreamda_jax.evaluation.build import Evaluation
-from dreamda_jax.evaluation.sweep import Channel
+from dreamda_jax.feature_sweep import Channel
 from dreamda_jax.models import clip
 from dreamda_jax.models.extractors import CLIP, Extractor, clip_extractor, open_extractor
 from dreamda_jax.models.weights import Place
@@ -58,8 +58,8 @@ def open_networks(parts: Evaluation) -> Networks:
         embeddings = np.asarray(encoder.embed_texts(encoder.params, texts))
     # Where the extractor is CLIP, they are one channel.
     used = {each.name: each for each in (extractor, images) if each is not None}
-    channels = [sweep.device_channel(mesh, each) for each in used.values()]
-    return Networks(extractor, (*channels, sweep.fingerprint_channel()), embeddings)
+    channels = [take.device_channel(mesh, each) for each in used.values()]
+    return Networks(extractor, (*channels, take.fingerprint_channel()), embeddings)
 
 
 def _open_clip(parts: Evaluation, place: Place) -> clip.Encoder:

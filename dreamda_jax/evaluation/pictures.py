@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dreamda_jax.data import sources
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.evaluation.build import Evaluation
-from dreamda_jax.evaluation.sweep import Swept
+from dreamda_jax.feature_sweep import Swept
 from dreamda_jax.report.page import Gallery, GalleryRow
 from dreamda_jax.report.thumbnails import encode
 

@@ -12,10 +12,11 @@ from dreamda_jax.data import atomic, production_log, software, training_results
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluation import examine, numbers
 from dreamda_jax.evaluation.build import Evaluation
+from dreamda_jax.evaluation.channels import FINGERPRINTS
 from dreamda_jax.evaluation.examine import Sets
 from dreamda_jax.evaluation.networks import Networks
 from dreamda_jax.evaluation.pictures import Pictures, galleries
-from dreamda_jax.evaluation.sweep import FINGERPRINTS, Swept
+from dreamda_jax.feature_sweep import Swept
 from dreamda_jax.metrics.accuracy import per_class_accuracy
 from dreamda_jax.report.advice import advice
 from dreamda_jax.report.page import write_page

@@ -1,6 +1,7 @@
 """From a checkpoint's files to a model and its parameters."""
 
 import os
+from typing import Any
 
 import flax.traverse_util
 import jax
@@ -67,11 +68,27 @@ def load_params(
         UserError: weights are damaged or pickled, do not fit the model, or are not finite.
     """
     return {
-        name: load_weights(
-            [getattr(files, name).weights],
-            flax.traverse_util.flatten_dict(shapes),
-            dtype=model.dtype,
-            place=place,
-        )
-        for name, shapes in abstract_params(model).items()
+        name: load_component(model, files, name, dtype=model.dtype, place=place)
+        for name in abstract_params(model)
     }
+
+
+def load_component(
+    model: StableDiffusion,
+    files: CheckpointFiles,
+    name: str,
+    *,
+    dtype: Any,
+    place: Place = jax.device_put,
+) -> Params:
+    """One network's weights: "unet", "vae" or "text_encoder", cast to `dtype`; see `load_params`.
+
+    Raises:
+        UserError: as `load_params`.
+    """
+    return load_weights(
+        [getattr(files, name).weights],
+        flax.traverse_util.flatten_dict(abstract_params(model)[name]),
+        dtype=dtype,
+        place=place,
+    )

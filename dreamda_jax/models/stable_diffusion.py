@@ -30,6 +30,7 @@ from dreamda_jax.types import AnyArray, Bottleneck, Context, Image, Latent, Para
 
 with quiet_flax_imports():
     from diffusers.models.attention_flax import FlaxGEGLU, FlaxTransformer2DModel
+    from diffusers.models.resnet_flax import FlaxResnetBlock2D
     from diffusers.models.unets.unet_2d_blocks_flax import (
         FlaxCrossAttnDownBlock2D,
         FlaxCrossAttnUpBlock2D,
@@ -43,6 +44,7 @@ with quiet_flax_imports():
     from transformers.models.clip.modeling_flax_clip import FlaxCLIPTextModule
 
 __all__ = [
+    "REMAT_BLOCKS",
     "UNET_BLOCKS",
     "FlaxCrossAttnDownBlock2D",
     "FlaxCrossAttnUpBlock2D",
@@ -63,6 +65,9 @@ UNET_BLOCKS: tuple[type[nn.Module], ...] = (
     FlaxUpBlock2D,
 )
 """The classes an interceptor may match, together with `context.method_name == "__call__"`."""
+
+REMAT_BLOCKS: tuple[type[nn.Module], ...] = (FlaxResnetBlock2D, FlaxTransformer2DModel)
+"""The U-Net's parts that training rematerialises; see `remat`."""
 
 _CORRECTIONS = pytorch_corrections(transformer_class=FlaxTransformer2DModel, geglu_class=FlaxGEGLU)
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -121,21 +126,28 @@ class StableDiffusion:
         return outputs.last_hidden_state
 
     def encode_image(self, params: Params, images: Image) -> Latent:
-        """Scaled mean of the VAE's posterior.
+        """Scaled mean of the VAE's posterior; see `encode_posterior`."""
+        return self.encode_posterior(params, images)[0]
+
+    def encode_posterior(self, params: Params, images: Image) -> tuple[Latent, Latent]:
+        """Scaled mean and standard deviation of the VAE's posterior.
 
         Args:
             params: see the class.
             images: uint8 [b, h, w, 3], sRGB, h and w multiples of `vae_scale_factor`.
 
         Returns:
-            float32 [b, 4, h/f, w/f], about unit variance.
+            Two arrays float32 [b, 4, h/f, w/f]; the mean has about unit variance.
         """
         pixels = jnp.asarray(images).astype(jnp.float32) / 127.5 - 1.0
         posterior = apply_module(
             self.vae, params["vae"], jnp.transpose(pixels, (0, 3, 1, 2)), method=self.vae.encode
         ).latent_dist
-        mean = jnp.transpose(posterior.mean, (0, 3, 1, 2)).astype(jnp.float32)
-        return mean * self.vae.scaling_factor
+        mean, std = (
+            jnp.transpose(moment, (0, 3, 1, 2)).astype(jnp.float32) * self.vae.scaling_factor
+            for moment in (posterior.mean, posterior.std)
+        )
+        return mean, std
 
     def decode_latents_float(self, params: Params, latents: Latent) -> jax.Array:
         """Decode latents [b, 4, h/f, w/f] to float32 [b, h, w, 3], about [-1, 1], not clipped."""
@@ -187,6 +199,12 @@ class StableDiffusion:
                 mid_block_additional_residual=mid_block_additional_residual,
             ).sample
         return output.astype(jnp.float32)
+
+    def with_vocabulary(self, vocabulary: int, tokenizer: Any) -> "StableDiffusion":
+        """The same networks with a text encoder for so many token ids, and another tokenizer."""
+        config = CLIPTextConfig(**{**self.text_encoder.config.to_dict(), "vocab_size": vocabulary})
+        encoder = FlaxCLIPTextModule(config, dtype=self.dtype)
+        return dataclasses.replace(self, text_encoder=encoder, tokenizer=tokenizer)
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """Shape (channels, h, w) of one image's latents at `resolution`².

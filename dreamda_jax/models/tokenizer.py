@@ -1,6 +1,8 @@
 """The CLIP tokenizer of a checkpoint: prompts to token ids, exactly as diffusers' pipelines do."""
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,25 @@ def encode_prompts(
             f"{vocabulary} ids. They are not of the same model."
         )
     return ids
+
+
+def count_cut(tokenizer: Any, prompts: Sequence[str], *, length: int) -> int:
+    """How many of the prompts have more than `length` tokens, and are cut by `encode_prompts`."""
+    longest = getattr(tokenizer, "model_max_length", length)
+    with _no_warning_of_length():
+        encoded = tokenizer(list(prompts), truncation=False).input_ids if prompts else []
+    return sum(len(ids) > min(length, longest) for ids in encoded)
+
+
+@contextlib.contextmanager
+def _no_warning_of_length() -> Iterator[None]:
+    """Keeps transformers from saying that a sequence it was asked not to cut is long."""
+    logger = logging.getLogger("transformers.tokenization_utils_base")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def check_empty_prompt(tokenizer: Any, *, length: int, vocabulary: int) -> None:

@@ -11,6 +11,16 @@ from dreamda_jax.report.progress import Progress
 from dreamda_jax.training import loop
 from dreamda_jax.training.state import TrainState
 
+ADVICE = (
+    "Try a lower --config.train.learning_rate, a longer --config.train.warmup_epochs or "
+    "--config.train.clip_norm=1, with another --config.train.output."
+)
+
+
+def describe_classifier(means: dict[str, float]) -> str:
+    """Loss and accuracy, for the progress."""
+    return f"loss {means['loss']:.3f}, accuracy {means['accuracy']:.1%}"
+
 
 def fit(
     directory: Path,
@@ -25,6 +35,9 @@ def fit(
     log_every: int,
     checkpoint_every: int,
     stop: threading.Event,
+    validate_every: int | None = None,
+    describe: Callable[[dict[str, float]], str] = describe_classifier,
+    advice: str = ADVICE,
 ) -> loop.Fitted:
     """Trains from the last checkpoint in `directory`, or from `state` where there is none.
 
@@ -33,13 +46,16 @@ def fit(
       state: of step 0, placed on the devices; its structure is that of the checkpoints.
       step: compiled.
       batches: `batches(start_step)` are those of the steps from there on; closed at the end.
-      validate: gives metrics to log; called before each checkpoint.
+      validate: gives metrics to log.
       num_steps: of the whole training.
       batch_size: images that a step sees, for progress.
       steps_per_epoch: for the log.
       log_every: see `loop.Loop`; likewise the rest.
-      checkpoint_every: steps between two validations and checkpoints.
+      checkpoint_every: steps between two checkpoints.
       stop: ends it after the step at hand, saved.
+      validate_every: steps between two validations; default: as checkpoints.
+      describe: what the progress shows; default: a classifier's loss and accuracy.
+      advice: what to do about a training that diverges; default: a classifier's.
 
     Raises:
       UserError: training diverged, all checkpoints are damaged, the disk is full.
@@ -65,7 +81,10 @@ def fit(
             steps_per_epoch=steps_per_epoch,
             log_every=log_every,
             checkpoint_every=checkpoint_every,
+            validate_every=validate_every or checkpoint_every,
             validate=validate,
+            describe=describe,
+            advice=advice,
             log=log,
             progress=progress,
             checkpoints=checkpoints,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from dreamda_jax.checkpoint import Checkpoints
 from dreamda_jax.errors import UserError
@@ -52,8 +53,11 @@ class Loop:
       steps_per_epoch: for the log.
       log_every: steps between two lines of the log; a line holds the metrics of that very step, so
         an interrupted training writes the same lines as one that was not.
-      checkpoint_every: steps between two validations and checkpoints.
-      validate: `validate(state)` gives metrics to log; called before each checkpoint.
+      checkpoint_every: steps between two checkpoints.
+      validate_every: steps between two validations.
+      validate: `validate(state)` gives metrics to log; called before the checkpoint of its step.
+      describe: of the means of metrics over the last steps, what the progress shows.
+      advice: what to do about a training that diverges.
       log: where metrics go.
       progress: what a person sees.
       checkpoints: where states go.
@@ -66,7 +70,10 @@ class Loop:
     steps_per_epoch: float
     log_every: int
     checkpoint_every: int
+    validate_every: int
     validate: Callable[[TrainState], dict[str, float]]
+    describe: Callable[[dict[str, float]], str]
+    advice: str
     log: TrainingLog
     progress: Progress
     checkpoints: Checkpoints
@@ -96,10 +103,13 @@ class Loop:
                 break
             state, metrics = self.step(state, next(batches))
             self._pending.append((done, metrics))
-            at_checkpoint = done % self.checkpoint_every == 0 or done == self.num_steps
-            if at_checkpoint:
+            at_validation, at_checkpoint = (
+                done % every == 0 or done == self.num_steps
+                for every in (self.validate_every, self.checkpoint_every)
+            )
+            if at_validation or at_checkpoint:
                 self._drain(0)
-                self._checkpoint(state, done)
+                self._pause(state, done, validate=at_validation, save=at_checkpoint)
             elif len(self._pending) >= 2 * self.log_every:
                 # One portion stays behind: the host would else wait, and the devices for it.
                 self._drain(self.log_every)
@@ -110,13 +120,14 @@ class Loop:
         self.checkpoints.wait()
         return Fitted(state, step >= self.num_steps, self._loss, self._seconds, self._images)
 
-    def _checkpoint(self, state: TrainState, step: int) -> None:
+    def _pause(self, state: TrainState, step: int, *, validate: bool, save: bool) -> None:
         started = time.monotonic()
-        metrics = self.validate(state)
+        metrics = self.validate(state) if validate else {}
         if metrics:
             self.log.write(step, {"epoch": step / self.steps_per_epoch, **metrics})
-        self.checkpoints.save(step, state)
-        self._saved = step
+        if save:
+            self.checkpoints.save(step, state)
+            self._saved = step
         if self._since is not None:  # the speed is that of training
             self._since += time.monotonic() - started
 
@@ -133,16 +144,14 @@ class Loop:
             if step % self.log_every == 0 or step == self.num_steps:
                 numbers = {f"train/{name}": float(value) for name, value in metrics.items()}
                 self.log.write(step, {"epoch": step / self.steps_per_epoch, **numbers})
-        self._loss = sum(float(metrics["loss"]) for metrics in values) / count
-        accuracy = sum(float(metrics["accuracy"]) for metrics in values) / count
+        means = {name: float(np.mean([row[name] for row in values])) for name in values[0]}
+        self._loss = means["loss"]
         now = time.monotonic()
         if self._since is not None:  # the first portion holds the compilation
             self._seconds += now - self._since
             self._images += count * self.batch_size
         self._since = now
-        self.progress.add(
-            count * self.batch_size, note=f"loss {self._loss:.3f}, accuracy {accuracy:.1%}"
-        )
+        self.progress.add(count * self.batch_size, note=self.describe(means))
 
     def _diverged(self, step: int, metrics: dict[str, Any]) -> Diverged:
         kept = (
@@ -153,7 +162,5 @@ class Loop:
         return Diverged(
             f"training diverged at step {step}: loss {float(metrics['loss']):g}, gradient norm "
             f"{float(metrics['gradient_norm']):g}, learning rate "
-            f"{float(metrics['learning_rate']):g}. {kept} Try a lower "
-            "--config.train.learning_rate, a longer --config.train.warmup_epochs or "
-            "--config.train.clip_norm=1, with another --config.train.output."
+            f"{float(metrics['learning_rate']):g}. {kept} {self.advice}"
         )

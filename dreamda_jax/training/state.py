@@ -1,6 +1,7 @@
 """What a training carries from step to step."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -78,14 +79,23 @@ def update_state(
     batch_stats: Params,
     optimizer: optax.GradientTransformation,
     *,
-    ema_decay: float,
+    ema_decay: float | Callable[[jax.Array], jax.Array],
 ) -> TrainState:
-    """One optimizer step; the method's state is left alone."""
+    """One optimizer step; the method's state is left alone.
+
+    Args:
+      state: before it.
+      gradients: as `state.params`.
+      batch_stats: the new ones.
+      optimizer: whose state `state` holds.
+      ema_decay: of the average, or a function of the steps done before this one.
+    """
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:
-        ema = optax.incremental_update(params, ema, step_size=1.0 - ema_decay)
+        decay = ema_decay(state.step) if callable(ema_decay) else ema_decay
+        ema = optax.incremental_update(params, ema, step_size=1.0 - decay)
     return dataclasses.replace(
         state,
         step=state.step + 1,

@@ -1,16 +1,15 @@
 """Write a random-weight Stable Diffusion checkpoint in diffusers' layout, with PyTorch's names.
 
-Without torch: shapes come from the abstract Flax parameters, names from inverting the renames of
-`dreamda_jax.models.weights`, and tensors are streamed into safetensors files one at a time, so the
-memory needed is that of the largest tensor. Every tensor has its own generator, seeded by its name,
-so the weights do not depend on the order of anything.
+Without torch: shapes come from the abstract Flax parameters, names from
+`dreamda_jax.models.torch_names`, and tensors are streamed into safetensors files one at a time, so
+the memory needed is that of the largest tensor. Every tensor has its own generator, seeded by its
+name, so the weights do not depend on the order of anything.
 
     python tests/models/make_checkpoint.py --size sd15 --output /tmp/random_sd15     # 2.1 GB
 """
 
 import argparse
 import json
-import re
 import shutil
 import struct
 import zlib
@@ -25,6 +24,7 @@ import numpy as np
 import dreamda_jax
 from dreamda_jax.models import stable_diffusion
 from dreamda_jax.models.known_configs import SD15, SD21, KnownConfigs
+from dreamda_jax.models.torch_names import torch_name
 
 SAMPLE = Path(dreamda_jax.__file__).parent / "sample" / "tiny_sd"
 
@@ -73,8 +73,6 @@ _FILES = {
 }
 _DTYPES = {"float32": ("F32", np.float32), "float16": ("F16", np.float16)}
 _DTYPES["bfloat16"] = ("BF16", ml_dtypes.bfloat16)
-_LISTS = r"(blocks|attentions|resnets|samplers|net|to_out)_(\d+)(?=\.)"
-_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def make_checkpoint(
@@ -111,15 +109,6 @@ def make_checkpoint(
     _write_json(directory / "tokenizer/tokenizer_config.json", tokenizer)
     special = json.loads((SAMPLE / "tokenizer/special_tokens_map.json").read_text())
     _write_json(directory / "tokenizer/special_tokens_map.json", special | {"pad_token": pad_token})
-
-
-def torch_name(path: tuple[str, ...]) -> str:
-    """PyTorch's name of a Flax parameter."""
-    name = re.sub(_LISTS, r"\1.\2", ".".join(path))
-    *modules, leaf = name.split(".")
-    modules[-1] = _VAE_ATTENTION.get(modules[-1], modules[-1])
-    leaf = {"kernel": "weight", "scale": "weight", "embedding": "weight"}.get(leaf, leaf)
-    return ".".join([*modules, leaf])
 
 
 def random_tensor(path: tuple[str, ...], shape: tuple[int, ...], *, seed: int) -> np.ndarray:

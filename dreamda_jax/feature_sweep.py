@@ -1,4 +1,4 @@
-"""Runs a set through feature extractors once, and keeps the rows on the disk."""
+"""Runs a set through networks once, and keeps a row for each image on the disk."""
 
 import contextlib
 import functools
@@ -7,17 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from dreamda_jax import mesh as meshes
-from dreamda_jax.data import content, perceptual_hash, sources
+from dreamda_jax.data import content, sources
 from dreamda_jax.data.evaluation_stream import EvaluationBatch, evaluation_batches
 from dreamda_jax.data.feature_store import Features, FeatureStore
 from dreamda_jax.data.subset import Subset
 from dreamda_jax.data.transforms import Crop
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.extractors import Extractor
 from dreamda_jax.report.progress import Progress
 
 _SAVE_EVERY = 16  # batches; a stop loses less
@@ -81,36 +78,6 @@ class Swept(NamedTuple):
     def row_labels(self) -> np.ndarray:
         """int32 [m], of the images that have rows."""
         return self.labels[self.places]
-
-
-def device_channel(mesh: jax.sharding.Mesh, extractor: Extractor) -> Channel:
-    """An extractor, its batches shared among all devices of the mesh."""
-    features = jax.jit(extractor.features)
-
-    def start(images: np.ndarray) -> jax.Array:
-        return features(extractor.params, meshes.global_rows(mesh, images))
-
-    return Channel(extractor.name, extractor.digest, (extractor.num_features,), np.float32, start)
-
-
-FINGERPRINTS = "fingerprint"
-_FINGERPRINT = np.dtype(
-    [
-        ("hash", "<u8"),
-        ("mirrored_hash", "<u8"),
-        ("thumbnail", "<f4", (perceptual_hash.THUMBNAIL_SIZE,) * 2),
-    ]
-)
-
-
-def fingerprint_channel() -> Channel:
-    """What copies are recognised by; rows have the fields of `perceptual_hash`'s."""
-
-    def start(images: np.ndarray) -> np.ndarray:
-        rows = [tuple(perceptual_hash.fingerprint(pixels)) for pixels in images]
-        return np.array(rows, _FINGERPRINT)
-
-    return Channel(FINGERPRINTS, "1", (), _FINGERPRINT, start)
 
 
 def sweep(

@@ -6,14 +6,15 @@ import jax
 import numpy as np
 import pytest
 
+from dreamda_jax import feature_sweep
 from dreamda_jax import mesh as meshes
 from dreamda_jax.data.folder import open_folder
 from dreamda_jax.errors import UserError
-from dreamda_jax.evaluation import sweep
+from dreamda_jax.evaluation import channels
 from dreamda_jax.models.extractors import Extractor
 from tests.small_training import StopAfter, make_folder
 
-VIEW = sweep.View(resolution=32, crop="center", batch_size=4, num_workers=0)
+VIEW = feature_sweep.View(resolution=32, crop="center", batch_size=4, num_workers=0)
 
 
 def means(images):
@@ -22,11 +23,11 @@ def means(images):
 
 
 def channel(name="means", digest="1", start=means):
-    return sweep.Channel(name, digest, (3,), np.float32, start)
+    return feature_sweep.Channel(name, digest, (3,), np.float32, start)
 
 
 def run(source, channels, cache, *, stop=None, view=VIEW):
-    return sweep.sweep(
+    return feature_sweep.sweep(
         source, channels, view=view, cache=cache, stop=stop or threading.Event(), note="test"
     )
 
@@ -117,7 +118,7 @@ def test_one_device_gives_what_two_give(source, tmp_path):
     rows = []
     for count in (1, 2):
         mesh = jax.sharding.Mesh(np.array(jax.devices()[:count])[:, None], ("data", "fsdp"))
-        made = run(source, [sweep.device_channel(mesh, extractor)], tmp_path / str(count))
+        made = run(source, [channels.device_channel(mesh, extractor)], tmp_path / str(count))
         rows.append(made.features["linear"].values)
     assert len(jax.devices()) >= 2
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-6)
@@ -125,7 +126,7 @@ def test_one_device_gives_what_two_give(source, tmp_path):
 
 
 def test_fingerprints(source, tmp_path):
-    swept = run(source, [sweep.fingerprint_channel()], tmp_path / "cache")
-    values = swept.features[sweep.FINGERPRINTS].values
+    swept = run(source, [channels.fingerprint_channel()], tmp_path / "cache")
+    values = swept.features[channels.FINGERPRINTS].values
     assert values["hash"].dtype == np.uint64
     np.testing.assert_allclose(np.square(values["thumbnail"]).sum((1, 2)), 1, rtol=1e-5)

@@ -1,0 +1,116 @@
+"""Adapt Stable Diffusion to your images before expanding them: the U-Net, LoRA, or new tokens.
+
+    python -m dreamda_jax.finetune --config configs/fashion.py
+    python -m dreamda_jax.finetune --config configs/pets.py --dry_run
+    python -m dreamda_jax.finetune --config configs/pets.py --config.finetune.method=lora
+    python -m dreamda_jax.finetune --config configs/pets.py \
+        --config.finetune.method=textual_inversion --config.finetune.output=runs/pets_tokens
+
+The result is a checkpoint in diffusers' layout: generate with --config.model.path=<output>.
+Run the same command again to continue a fine-tuning that was interrupted.
+"""
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from dreamda_jax import command_line
+
+if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
+    from dreamda_jax.finetuning.build import Finetuning
+    from dreamda_jax.finetuning.programs import Programs
+
+command_line.define_config_flag()
+command_line.define_dry_run_flag()
+
+
+def main() -> int:
+    """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
+    from dreamda_jax import interrupt
+
+    config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
+    return interrupt.exit_code(functools.partial(_finetune, config, dry_run))
+
+
+def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
+    from dreamda_jax import mesh
+    from dreamda_jax.data import run_directory
+    from dreamda_jax.finetuning import build, run
+
+    parts = build.finetuning(config)
+    run_directory.check_settings(parts.output, parts.settings)
+    programs = run.open_programs(parts)
+    print(_summary(parts, programs), flush=True)
+    if dry_run:
+        return 0
+    with run_directory.open_run(parts.output, parts.settings, process_index=mesh.process_index()):
+        if (parts.output / run.RESULT).exists():
+            print("nothing left to do: the result is there")
+            return 0
+        closing = run.finetune(parts, programs, stop)
+    if closing:
+        print(closing)
+    return 0
+
+
+def _summary(parts: "Finetuning", programs: "Programs") -> str:
+    import jax
+    import numpy as np
+
+    from dreamda_jax import mesh
+    from dreamda_jax.data import run_directory
+    from dreamda_jax.models.stable_diffusion import abstract_params
+    from dreamda_jax.report import finetuning_summary
+    from dreamda_jax.report.flops import count_flops
+
+    job, model = parts.job, parts.model
+    params = abstract_params(model)
+    state = programs.state_shapes(params)
+    latents = jax.ShapeDtypeStruct((1, *model.latent_shape(parts.view.resolution)), np.float32)
+    width = model.text_encoder.config.hidden_size
+    context = jax.ShapeDtypeStruct((1, model.num_tokens, width), np.float32)
+    num_bytes = _disk_bytes(state, params)
+    run_directory.check_free_space(parts.output, needed=num_bytes)
+    return finetuning_summary.start(
+        devices=mesh.describe_devices(),
+        fsdp=programs.mesh.shape["fsdp"],
+        model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
+        method=job.method.replace("_", " "),
+        num_trained=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        num_images=len(parts.source),
+        num_classes=len(parts.source.label_names),
+        resolution=parts.view.resolution,
+        num_steps=job.num_steps,
+        batch_size=job.batch_size,
+        accumulation=job.accumulation,
+        optimizer=f"adamw, learning rate {job.peak_learning_rate:g}, {job.schedule}",
+        weighting=f"{model.scheduler.prediction_type}, {_weighting(parts)}",
+        row_flops=count_flops(model.denoise, params, latents, np.int32(1), context),
+        num_bytes=num_bytes,
+        output=job.output,
+    )
+
+
+def _weighting(parts: "Finetuning") -> str:
+    job = parts.job
+    return {
+        "p2": f"P2 weights, gamma {job.p2_gamma:g}, k {job.p2_k:g}",
+        "min_snr": f"min-SNR weights, gamma {job.min_snr_gamma:g}",
+        "none": "no weighting",
+    }[job.weighting]
+
+
+def _disk_bytes(state: Any, params: Any) -> int:
+    """Two checkpoints that are kept and one that is being written, and the result."""
+    import jax
+
+    def size(tree: Any) -> int:
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+    return 3 * size(state) + 2 * size(params)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

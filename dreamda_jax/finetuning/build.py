@@ -1,0 +1,176 @@
+"""From a configuration to the checked objects that fine-tuning needs."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dreamda_jax import command_line, mesh, options
+from dreamda_jax.data import prompts, sources
+from dreamda_jax.data.classes import check_labels
+from dreamda_jax.data.labels import spoken_name
+from dreamda_jax.errors import UserError
+from dreamda_jax.feature_sweep import View
+from dreamda_jax.finetuning.adaptation import Adaptation
+from dreamda_jax.finetuning.full import full
+from dreamda_jax.finetuning.low_rank import low_rank
+from dreamda_jax.finetuning.new_tokens import new_tokens
+from dreamda_jax.finetuning.options import Finetune
+from dreamda_jax.models import checkpoint_files, loading, textual_inversion
+from dreamda_jax.models.stable_diffusion import StableDiffusion
+
+_SECTIONS = ("model", "source", "image", "prompt", "finetune")
+_IMAGES_PER_DEVICE = 4  # that the VAE encodes at once
+_NOT_THE_RESULT = ("output", "cache", "log_every", "sample_every", "fsdp", "remat")
+
+
+class Finetuning(NamedTuple):
+    """Everything but the parameters: no weight has been read yet.
+
+    Attributes:
+      settings: what decides the result, for comparison when a run is taken up again.
+      job: section "finetune".
+      files: the checkpoint's files.
+      model: its networks.
+      text_model: the same, with new tokens in text encoder and tokenizer where they are trained.
+      adaptation: what is trained.
+      source: the labelled images.
+      choose_prompts: of each image; with new tokens in the place of class names.
+      class_prompts: one for each class, for the pictures.
+      tokens: the new tokens of each class; empty but for textual inversion.
+      view: how images are read.
+      checkpoint: section "model".
+    """
+
+    settings: dict[str, Any]
+    job: Finetune
+    files: checkpoint_files.CheckpointFiles
+    model: StableDiffusion
+    text_model: StableDiffusion
+    adaptation: Adaptation
+    source: sources.Source
+    choose_prompts: prompts.Prompts
+    class_prompts: list[str]
+    tokens: list[list[str]]
+    view: View
+    checkpoint: options.Model
+
+    @property
+    def output(self) -> Path:
+        """The directory of the run and of its result."""
+        return Path(self.job.output)
+
+
+def finetuning(config: dict[str, Any]) -> Finetuning:
+    """Checks a configuration and opens what it names.
+
+    Raises:
+      UserError: a field is unknown or has a value that does not fit, or something it names is not
+        there.
+    """
+    command_line.check_sections(config, options.SECTIONS)
+    bind = functools.partial(command_line.bind, config)
+    job = bind("finetune", Finetune)
+    image = bind("image", options.Image)
+    checkpoint = bind("model", options.Model)
+    loader = bind("loader", options.Loader)
+    _check_devices(job)
+    source = sources.open_source(**config["source"])
+    check_labels(source)
+    files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
+    _refuse_own_start(files.directory, Path(job.output))
+    model = loading.open_model(files, dtype=checkpoint.dtype)
+    model.latent_shape(image.resolution)  # raises for a size the network cannot take
+    model.check_empty_prompt()
+    template = config["prompt"]["template"]
+    choose = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
+    tokens: list[list[str]] = []
+    text_model = model
+    if job.method == "textual_inversion":
+        tokens = textual_inversion.token_names(source.label_names, num_vectors=job.num_vectors)
+        texts = _texts_with_tokens(template, tokens)
+        choose = prompts.Prompts(source.label_names, texts, {}, {})
+        text_model = _with_tokens(model, tokens)
+    settings = {name: dict(config[name]) for name in _SECTIONS}
+    for name in _NOT_THE_RESULT:
+        settings["finetune"].pop(name, None)
+    settings["finetune"]["learning_rate"] = job.peak_learning_rate
+    del settings["model"]["path"]
+    settings["sha256"] = {
+        "source": source.fingerprint(),
+        "model": checkpoint_files.checkpoint_fingerprint(files.directory),
+    }
+    return Finetuning(
+        settings,
+        job,
+        files,
+        model,
+        text_model,
+        _adaptation(job, text_model, tokens, source.label_names),
+        source,
+        choose,
+        [choose.of_image(label, "", None)[0] for label in range(len(source.label_names))],
+        tokens,
+        View(
+            resolution=image.resolution,
+            crop=image.crop,
+            batch_size=_IMAGES_PER_DEVICE * mesh.device_count(),
+            num_workers=loader.num_workers,
+        ),
+        checkpoint,
+    )
+
+
+def _check_devices(job: Finetune) -> None:
+    portion, devices = job.batch_size // job.accumulation, mesh.device_count()
+    if portion % devices:
+        raise UserError(
+            f"finetune.batch_size={job.batch_size} in {job.accumulation} portions is {portion} "
+            f"images at once, which must be a multiple of the {devices} devices of this job"
+        )
+
+
+def _refuse_own_start(directory: Path, output: Path) -> None:
+    if output.exists() and directory.resolve() == output.resolve():
+        raise UserError(
+            f"model.path and finetune.output are both {output}: the model to start from would be "
+            "overwritten. Give the original model, or another --config.finetune.output."
+        )
+
+
+def _texts_with_tokens(template: str, tokens: Sequence[Sequence[str]]) -> list[str]:
+    if "{class}" not in template:
+        raise UserError(
+            f"prompt.template={template!r} has no {{class}}, where textual inversion puts the new "
+            "token of a class"
+        )
+    return prompts.fill_template(template, [" ".join(own) for own in tokens])
+
+
+def _with_tokens(model: StableDiffusion, tokens: Sequence[Sequence[str]]) -> StableDiffusion:
+    names = [token for own in tokens for token in own]
+    if len(model.tokenizer) != model.vocabulary:
+        raise UserError(
+            f"tokenizer/ has {len(model.tokenizer):,} tokens and the text encoder knows "
+            f"{model.vocabulary:,}: new tokens have no place that both agree on"
+        )
+    tokenizer = textual_inversion.extended_tokenizer(model.tokenizer, names)
+    return model.with_vocabulary(model.vocabulary + len(names), tokenizer)
+
+
+def _adaptation(
+    job: Finetune,
+    model: StableDiffusion,
+    tokens: Sequence[Sequence[str]],
+    label_names: Sequence[str],
+) -> Adaptation:
+    if job.method == "full":
+        return full(model, remat=job.remat)
+    if job.method == "lora":
+        return low_rank(model, rank=job.lora_rank, alpha=job.lora_alpha, remat=job.remat)
+    start_ids = [
+        textual_inversion.plain_ids(model.tokenizer, spoken_name(name))
+        for name, own in zip(label_names, tokens, strict=True)
+        for _ in own
+    ]
+    return new_tokens(model, start_ids=start_ids, remat=job.remat)

@@ -1,0 +1,127 @@
+"""A fine-tuning from the weights it starts from to the checkpoint it leaves."""
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Generator
+
+import jax
+
+from dreamda_jax import mesh as meshes
+from dreamda_jax.data import atomic
+from dreamda_jax.finetuning.build import Finetuning
+from dreamda_jax.finetuning.loss import Batch
+from dreamda_jax.finetuning.pictures import Pictures
+from dreamda_jax.finetuning.prepare import Prepared, frozen_parameters, prepare
+from dreamda_jax.finetuning.programs import Programs
+from dreamda_jax.finetuning.result import write_result
+from dreamda_jax.finetuning.stream import finetuning_batches
+from dreamda_jax.report import finetuning_summary
+from dreamda_jax.training.fit import fit
+from dreamda_jax.training.loop import Fitted
+
+RESULT = "result.json"
+_ADVICE = (
+    "Try a lower --config.finetune.learning_rate, a longer --config.finetune.warmup_steps or a "
+    "smaller --config.finetune.clip_norm, with another --config.finetune.output."
+)
+
+
+def open_programs(parts: Finetuning) -> Programs:
+    """The compiled functions of a job over all its devices.
+
+    Raises:
+      UserError: the number of devices is no multiple of `fsdp`.
+    """
+    mesh = meshes.training_mesh(parts.job.fsdp or meshes.device_count())
+    return Programs(parts.model, parts.adaptation, parts.job, mesh)
+
+
+def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> str | None:
+    """Trains, or goes on training, and writes the result.
+
+    Args:
+      parts: the checked configuration.
+      programs: compiled for it.
+      stop: ends it after the step at hand, saved.
+
+    Returns:
+      The closing lines; None if `stop` was set before the last step.
+
+    Raises:
+      UserError: training diverged, images or weights are missing or damaged, the disk is full.
+    """
+    job, started = parts.job, time.monotonic()
+    prepared = prepare(parts, programs.mesh, stop)
+    if prepared is None:
+        return None
+    state = programs.first_state(prepared.start)
+    frozen = frozen_parameters(parts, prepared)
+    pictures = Pictures(parts, programs, prepared, frozen)
+    if not pictures.file(0).exists():
+        pictures.draw(state)
+    for name in set(prepared.start) - set(frozen):
+        del prepared.start[name]  # the state holds a copy, and it is large
+    fitted = fit(
+        parts.output,
+        state,
+        functools.partial(programs.step, frozen, jax.random.key(job.seed)),
+        functools.partial(_batches, parts, programs, prepared),
+        validate=pictures.draw,
+        num_steps=job.num_steps,
+        batch_size=job.batch_size,
+        steps_per_epoch=len(prepared.latents.places) / job.batch_size,
+        log_every=job.log_every,
+        checkpoint_every=job.steps_per_checkpoint,
+        validate_every=job.steps_per_sheet,
+        describe=lambda means: f"loss {means['loss']:.4f}, mse {means['mse']:.4f}",
+        advice=_ADVICE,
+        stop=stop,
+    )
+    if not fitted.finished:
+        return None
+    return _conclude(parts, pictures, fitted, seconds=time.monotonic() - started)
+
+
+def _batches(
+    parts: Finetuning, programs: Programs, prepared: Prepared, start_step: int
+) -> Generator[Batch, None, None]:
+    batches = finetuning_batches(
+        prepared.latents,
+        prepared.prompts,
+        prepared.text,
+        batch_size=parts.job.batch_size,
+        seed=parts.job.seed,
+        sample_posterior=parts.job.sample_posterior,
+        start_step=start_step,
+        num_steps=parts.job.num_steps,
+        host_index=meshes.process_index(),
+        host_count=meshes.process_count(),
+    )
+    with contextlib.closing(batches):
+        for batch in batches:
+            yield meshes.global_rows(programs.mesh, batch)
+
+
+def _conclude(parts: Finetuning, pictures: Pictures, fitted: Fitted, *, seconds: float) -> str:
+    trained = meshes.to_host(fitted.state.variables["params"])
+    arguments, sheet = "", pictures.file(parts.job.num_steps)
+    rate = fitted.images / fitted.seconds if fitted.seconds else 0.0
+    if meshes.process_index() == 0:
+        arguments = write_result(parts, trained)
+        content = {
+            "steps": parts.job.num_steps,
+            "loss": fitted.loss,
+            "images_per_second": rate,
+            "seconds": seconds,
+            "use": arguments,
+        }
+        atomic.write_atomically(parts.output / RESULT, atomic.to_json(content))
+    return finetuning_summary.end(
+        parts.output,
+        seconds=seconds,
+        rate=rate,
+        sheet=sheet if sheet.exists() else None,
+        next_=arguments,
+    )
