@@ -73,6 +73,7 @@ def get_config() -> ConfigDict:
             "sample_steps": 25,
             "sample_guidance_scale": 3.0,
             "remat": False,
+            "flip": False,  # shoes of Fashion-MNIST all point to the left
         }
     )
     config.validation.split = "validation"
