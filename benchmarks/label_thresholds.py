@@ -11,16 +11,14 @@ train with as `amst.pseudo_labels=FILE`: what perfect labels would give.
 
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import flags
+from oracle_labels import ask, share
 from reporting import machine, print_json, print_table
 
 from dreamda_jax import build_training, command_line
-from dreamda_jax.data import sources
-from dreamda_jax.data.evaluation_stream import evaluation_batches
 from dreamda_jax.data.verdicts import read_verdicts, write_verdicts
-from dreamda_jax.models.classifiers.oracle import Oracle, open_oracle
+from dreamda_jax.models.classifiers.oracle import open_oracle
 from dreamda_jax.selftrain.pseudo_label import agreement
 
 FLAGS = flags.FLAGS
@@ -81,23 +79,6 @@ def main() -> None:
             metadata=metadata,
         )
     print_json(drift)
-
-
-def ask(oracle: Oracle, source: sources.Source) -> np.ndarray:
-    """int32 [n]: the oracle's class of every image; -1 where it cannot be decoded."""
-    classify = jax.jit(oracle.classify)
-    found = []
-    for batch in evaluation_batches(
-        source, batch_size=250, resolution=oracle.image_size, crop="center"
-    ):
-        classes = np.asarray(classify(oracle.variables, batch.images))
-        found.append(np.where(batch.mask, classes, -1)[batch.index >= 0])
-    return np.concatenate(found).astype(np.int32)
-
-
-def share(hits: np.ndarray, mask: np.ndarray) -> float | None:
-    """Of the masked, in [0, 1]; None of none."""
-    return float(hits[mask].mean()) if mask.any() else None
 
 
 if __name__ == "__main__":

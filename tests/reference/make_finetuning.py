@@ -102,7 +102,9 @@ class Model:
             if prediction_type == "v_prediction":
                 weights = weights * self.scheduler.alphas_cumprod[timesteps]
             return weights
-        weights = torch.stack([snr, MIN_SNR_GAMMA * torch.ones_like(timesteps)], dim=1).min(dim=1)[0]
+        weights = torch.stack([snr, MIN_SNR_GAMMA * torch.ones_like(timesteps)], dim=1).min(dim=1)[
+            0
+        ]
         if prediction_type == "epsilon":
             return weights / snr
         return weights / (snr + 1)
