@@ -34,7 +34,7 @@ RUNS = {
     "two_vectors": TOKENS | {"num_vectors": 2},
 }
 LORA_FILE = "pytorch_lora_weights.safetensors"
-# Float32 in both; outputs are of order 1, and the networks of the original differ by 5e-6.
+# Float32 in both: outputs up to 6, measured 1e-6, and 5e-6 of the text encoder with new tokens.
 TOLERANCE = 1e-5
 
 
@@ -92,6 +92,17 @@ def torch_unet(pipeline):
         return pipeline.unet(*inputs).sample.numpy()
 
 
+def typed_prompts(parts):
+    """The prompt of each class as a user of diffusers types it.
+
+    Of a token of several vectors only the first is written: the pipeline puts in the others, also
+    where they are written already.
+    """
+    if not parts.tokens:
+        return parts.class_prompts
+    return [f"a photo of a {own[0]}" for own in parts.tokens]
+
+
 def torch_text(pipeline, prompts):
     """The text encoder's output, as the pipeline itself computes it for a user's prompts."""
     with torch.no_grad():
@@ -115,12 +126,14 @@ def test_pytorch_loads_the_checkpoint_and_computes_what_we_do(finetuned, origina
     pipeline = pipeline_of(parts.output)
     ours = np.asarray(jax.jit(model.denoise)(params, LATENTS, TIMESTEPS, CONTEXT))
     assert difference(ours, torch_unet(pipeline)) < TOLERANCE
-    prompts = [*parts.class_prompts, "", "a photo of a dress"]
-    text = torch_text(pipeline, prompts)
-    assert difference(our_text(model, params, prompts), text) < TOLERANCE
+    others = ["", "a photo of a dress"]
+    typed = [*typed_prompts(parts), *others]
+    text = torch_text(pipeline, typed)
+    ours = our_text(model, params, [*parts.class_prompts, *others])
+    assert difference(ours, text) < TOLERANCE
 
     changed_unet = difference(torch_unet(original), torch_unet(pipeline))
-    changed_text = difference(torch_text(original, prompts), text)
+    changed_text = difference(torch_text(original, typed), text)
     if parts.tokens:
         assert changed_unet == 0
         assert changed_text > 0.1
@@ -135,7 +148,7 @@ def test_the_pipeline_makes_a_picture(finetuned, name):
     pipeline = pipeline_of(parts.output)
     pipeline.set_progress_bar_config(disable=True)
     made = pipeline(
-        parts.class_prompts[0],
+        typed_prompts(parts)[0],
         num_inference_steps=2,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
@@ -205,8 +218,7 @@ def test_token_files_give_the_written_text_encoder(finetuned, original, name):
     for file in files:
         original.load_textual_inversion(file)
     written = pipeline_of(parts.output)
-    # What a user types: the class's token, however many vectors it has.
-    prompts = [f"a photo of a {own[0]}" for own in parts.tokens]
+    prompts = typed_prompts(parts)
     for pipeline in (original, written):
         converted = pipeline.maybe_convert_prompt(prompts, pipeline.tokenizer)
         assert converted == parts.class_prompts
@@ -232,8 +244,8 @@ def adapters_of(output, params):
 def assert_gradients_equal(ours, theirs):
     ours, theirs = np.asarray(ours), theirs.numpy()
     assert ours.shape == theirs.shape
-    # Sums in another order; of the largest element.
-    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
+    # Sums in another order: measured 4e-6 of the largest element.
+    assert np.abs(ours - theirs).max() < 5e-5 * np.abs(theirs).max()
 
 
 def test_gradients_of_adapters_equal_those_of_peft(finetuned, original):

@@ -58,6 +58,9 @@ def run(directory: Path, *, num_steps=20, stop_after=None, bad_step=None, valida
             steps_per_epoch=5.0,
             log_every=options.get("log_every", 2),
             checkpoint_every=options.get("checkpoint_every", 6),
+            validate_every=options.get("validate_every", options.get("checkpoint_every", 6)),
+            describe=lambda means: f"loss {means['loss']:.3f}",
+            advice="Try a lower rate.",
             validate=validate or (lambda state: {"validation/accuracy": float(state.params["w"])}),
             log=log,
             progress=Progress(num_steps * 4),
@@ -83,6 +86,13 @@ def test_it_logs_every_so_many_steps_and_keeps_the_last_two_checkpoints(tmp_path
     assert [r["step"] for r in rows if "validation/accuracy" in r] == [6, 12, 18, 20]
     assert rows[0]["train/loss"] == 1.0  # w before step 2
     assert rows[0]["epoch"] == pytest.approx(0.4)
+    assert steps_in(tmp_path) == ["18", "20"]
+
+
+def test_it_validates_between_checkpoints_where_asked(tmp_path):
+    run(tmp_path, validate_every=4)
+    rows = read_log(tmp_path)
+    assert [r["step"] for r in rows if "validation/accuracy" in r] == [4, 8, 12, 16, 20]
     assert steps_in(tmp_path) == ["18", "20"]
 
 

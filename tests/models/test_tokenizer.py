@@ -1,0 +1,68 @@
+"""How many prompts are cut, and that asking makes no noise."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from dreamda_jax.models.tokenizer import count_cut, encode_prompts, load_tokenizer
+from tests.models.make_checkpoint import SAMPLE
+
+LENGTH = 16
+# "a" is one token; begin and end are two more.
+FITS, TOO_LONG = "a " * (LENGTH - 2), "a " * (LENGTH - 1)
+VOCABULARY = 635
+
+
+@pytest.fixture
+def tokenizer():
+    return load_tokenizer(SAMPLE / "tokenizer")
+
+
+def test_prompts_that_are_cut_are_counted(tokenizer):
+    assert count_cut(tokenizer, [FITS, "", "a bag"], length=LENGTH) == 0
+    assert count_cut(tokenizer, [TOO_LONG, FITS, "a " * 200, ""], length=LENGTH) == 2
+    assert count_cut(tokenizer, [], length=LENGTH) == 0
+
+
+def test_cut_is_what_encoding_loses(tokenizer):
+    prompts = [FITS, TOO_LONG, "", "the ankle boot, " * 3, "a photo of a bag"]
+    kept = encode_prompts(tokenizer, prompts, length=LENGTH, vocabulary=VOCABULARY)
+    wide = encode_prompts(tokenizer, prompts, length=99, vocabulary=VOCABULARY)
+    # Padding is the end's own id, so a prompt that is cut has other ids after the last place.
+    lost = (wide[:, LENGTH:] != tokenizer.pad_token_id).any(axis=1)
+    lost |= (kept != wide[:, :LENGTH]).any(axis=1)
+    for prompt, cut in zip(prompts, lost, strict=True):
+        assert count_cut(tokenizer, [prompt], length=LENGTH) == cut
+    assert lost.tolist() == [False, True, False, True, False]
+
+
+def test_the_shorter_of_both_lengths_counts(tokenizer):
+    assert tokenizer.model_max_length == LENGTH
+    assert count_cut(tokenizer, [TOO_LONG], length=77) == 1
+    assert count_cut(tokenizer, [FITS], length=LENGTH - 1) == 1
+    tokenizer.model_max_length = 77
+    assert count_cut(tokenizer, [TOO_LONG], length=77) == 0
+
+
+def test_counting_says_nothing_and_leaves_the_warnings_on(tokenizer, caplog, capsys):
+    logger = logging.getLogger("transformers.tokenization_utils_base")
+    assert count_cut(tokenizer, [TOO_LONG], length=LENGTH) == 1
+    assert not caplog.records
+    assert capsys.readouterr().err == ""
+    assert not logger.disabled
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("no ids")
+
+    with pytest.raises(RuntimeError, match="no ids"):
+        count_cut(fail, ["a"], length=LENGTH)
+    assert not logger.disabled
+
+
+def test_counting_changes_no_encoding(tokenizer):
+    before = encode_prompts(tokenizer, [TOO_LONG], length=LENGTH, vocabulary=VOCABULARY)
+    count_cut(tokenizer, [TOO_LONG], length=LENGTH)
+    after = encode_prompts(tokenizer, [TOO_LONG], length=LENGTH, vocabulary=VOCABULARY)
+    np.testing.assert_array_equal(before, after)
+    assert before.shape == (1, LENGTH)
