@@ -3,8 +3,7 @@
     python -m dreamda_jax.finetune --config configs/fashion.py
     python -m dreamda_jax.finetune --config configs/pets.py --dry_run
     python -m dreamda_jax.finetune --config configs/pets.py --config.finetune.method=lora
-    python -m dreamda_jax.finetune --config configs/pets.py \
-        --config.finetune.method=textual_inversion --config.finetune.output=runs/pets_tokens
+    python -m dreamda_jax.finetune --config configs/pets.py --config.finetune.method=textual_inversion
 
 The result is a checkpoint in diffusers' layout: generate with --config.model.path=<output>.
 Run the same command again to continue a fine-tuning that was interrupted.

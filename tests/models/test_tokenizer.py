@@ -12,6 +12,7 @@ LENGTH = 16
 # "a" is one token; begin and end are two more.
 FITS, TOO_LONG = "a " * (LENGTH - 2), "a " * (LENGTH - 1)
 VOCABULARY = 635
+LOGGER = logging.getLogger("transformers.tokenization_utils_base")
 
 
 @pytest.fixture
@@ -45,19 +46,33 @@ def test_the_shorter_of_both_lengths_counts(tokenizer):
     assert count_cut(tokenizer, [TOO_LONG], length=77) == 0
 
 
-def test_counting_says_nothing_and_leaves_the_warnings_on(tokenizer, caplog, capsys):
-    logger = logging.getLogger("transformers.tokenization_utils_base")
-    assert count_cut(tokenizer, [TOO_LONG], length=LENGTH) == 1
-    assert not caplog.records
-    assert capsys.readouterr().err == ""
-    assert not logger.disabled
+@pytest.fixture
+def warnings():
+    """Messages of transformers about a tokenizer's use."""
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    yield messages
+    LOGGER.removeHandler(handler)
 
+
+def test_counting_says_nothing(tokenizer, warnings):
+    assert count_cut(tokenizer, [TOO_LONG], length=LENGTH) == 1
+    assert warnings == []
+    load_tokenizer(SAMPLE / "tokenizer")(TOO_LONG)  # which warns once
+    assert len(warnings) == 1
+    assert "longer than the specified maximum" in warnings[0]
+
+
+def test_warnings_are_on_again_after_a_failure():
     def fail(*args, **kwargs):
+        assert LOGGER.disabled
         raise RuntimeError("no ids")
 
     with pytest.raises(RuntimeError, match="no ids"):
         count_cut(fail, ["a"], length=LENGTH)
-    assert not logger.disabled
+    assert not LOGGER.disabled
 
 
 def test_counting_changes_no_encoding(tokenizer):
