@@ -3,7 +3,7 @@
     python -m dreamda_jax.finetune --config configs/fashion.py
     python -m dreamda_jax.finetune --config configs/pets.py --dry_run
     python -m dreamda_jax.finetune --config configs/pets.py --config.finetune.method=lora
-    python -m dreamda_jax.finetune --config configs/pets.py --config.finetune.method=textual_inversion
+    python -m dreamda_jax.finetune --config my.py --config.finetune.method=textual_inversion
 
 The result is a checkpoint in diffusers' layout: generate with --config.model.path=<output>.
 Run the same command again to continue a fine-tuning that was interrupted.
@@ -86,7 +86,8 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
         accumulation=job.accumulation,
         optimizer=f"adamw, learning rate {job.peak_learning_rate:g}, {job.schedule}",
         weighting=f"{model.scheduler.prediction_type}, {_weighting(parts)}",
-        row_flops=count_flops(model.denoise, params, latents, np.int32(1), context),
+        step_flops=(4 if job.remat else 3)  # forward, backward for two, forward once more
+        * count_flops(model.denoise, params, latents, np.int32(1), context),
         num_bytes=num_bytes,
         output=job.output,
     )

@@ -234,8 +234,30 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, micro_checkpoint, option
 def test_tokens_need_a_place_in_the_prompt(tmp_path, micro_checkpoint):
     config = make_config(tmp_path, micro_checkpoint, method="textual_inversion")
     config["prompt"]["template"] = "a photo"
-    with pytest.raises(UserError, match="has no {class}"):
+    with pytest.raises(UserError, match=r"has no \{class\}"):
         run(config)
+
+
+def test_tokens_take_no_prompt_file(tmp_path, micro_checkpoint):
+    config = make_config(tmp_path, micro_checkpoint, method="textual_inversion")
+    (tmp_path / "prompts.jsonl").write_text("")
+    config["prompt"]["file"] = str(tmp_path / "prompts.jsonl")
+    with pytest.raises(UserError, match="Leave the file out"):
+        run(config)
+
+
+def test_a_result_that_was_not_written_to_the_end_is_written_again(tmp_path, micro_checkpoint):
+    config = make_config(tmp_path, micro_checkpoint)
+    run(config)
+    output = tmp_path / "finetuned"
+    weights = output / "unet/diffusion_pytorch_model.safetensors"
+    before, result = weights.read_bytes(), json.loads((output / "result.json").read_bytes())
+    (output / "result.json").unlink()
+    weights.write_bytes(before[:100])
+    run(config)
+    assert weights.read_bytes() == before
+    again = json.loads((output / "result.json").read_bytes())
+    assert (again["loss"], again["use"]) == (result["loss"], result["use"])
 
 
 def test_a_stop_before_the_first_step_leaves_nothing_half_done(tmp_path, micro_checkpoint):

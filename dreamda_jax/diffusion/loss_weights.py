@@ -21,7 +21,7 @@ def signal_to_noise(alphas_cumprod: np.ndarray) -> np.ndarray:
 def p2_weights(snr: np.ndarray, *, gamma: float, k: float) -> np.ndarray:
     """1 / (k + SNR)^γ (Choi et al., "Perception Prioritized Training", arXiv 2204.00227).
 
-    Little noise, where only imperceptible detail is learnt, counts little. γ = 0 is no weighting.
+    Little noise, where only imperceptible detail is learnt, counts little. γ = 0 is the ε-MSE.
 
     Args:
       snr: of every timestep.

@@ -82,13 +82,12 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
     model = loading.open_model(files, dtype=checkpoint.dtype)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
     model.check_empty_prompt()
-    template = config["prompt"]["template"]
     choose = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
     tokens: list[list[str]] = []
     text_model = model
     if job.method == "textual_inversion":
         tokens = textual_inversion.token_names(source.label_names, num_vectors=job.num_vectors)
-        texts = _texts_with_tokens(template, tokens)
+        texts = _texts_with_tokens(tokens, **config["prompt"])
         choose = prompts.Prompts(source.label_names, texts, {}, {})
         text_model = _with_tokens(model, tokens)
     settings = {name: dict(config[name]) for name in _SECTIONS}
@@ -138,7 +137,17 @@ def _refuse_own_start(directory: Path, output: Path) -> None:
         )
 
 
-def _texts_with_tokens(template: str, tokens: Sequence[Sequence[str]]) -> list[str]:
+def _texts_with_tokens(
+    tokens: Sequence[Sequence[str]],
+    *,
+    template: str = "A photo of a {class}",
+    file: str | None = None,
+) -> list[str]:
+    if file is not None:
+        raise UserError(
+            f"prompt.file={file} and finetune.method=textual_inversion: the prompt of every image is "
+            "the template with the new token of its class. Leave the file out."
+        )
     if "{class}" not in template:
         raise UserError(
             f"prompt.template={template!r} has no {{class}}, where textual inversion puts the new "

@@ -18,6 +18,7 @@ from dreamda_jax.finetuning.programs import Programs
 from dreamda_jax.finetuning.result import write_result
 from dreamda_jax.finetuning.stream import finetuning_batches
 from dreamda_jax.report import finetuning_summary
+from dreamda_jax.report.training_log import read_log
 from dreamda_jax.training.fit import fit
 from dreamda_jax.training.loop import Fitted
 
@@ -112,7 +113,7 @@ def _conclude(parts: Finetuning, pictures: Pictures, fitted: Fitted, *, seconds:
         arguments = write_result(parts, trained)
         content = {
             "steps": parts.job.num_steps,
-            "loss": fitted.loss,
+            "loss": read_log(parts.output)[-1]["train/loss"],
             "images_per_second": rate,
             "seconds": seconds,
             "use": arguments,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dreamda_jax.data.labels import slug
 from dreamda_jax.models.checkpoint_writer import write_tensors
 from dreamda_jax.models.lora import Adapters
 from dreamda_jax.models.torch_names import torch_name
@@ -64,7 +65,7 @@ def write_tokens(directory: Path, tokens: Sequence[Sequence[str]], rows: np.ndar
         embedding = rows[first : first + len(own)]
         first += len(own)
         tensor = embedding[0] if len(own) == 1 else embedding
-        file = directory / TOKENS / f"{own[0].strip('<>').replace('/', '-')}.safetensors"
+        file = directory / TOKENS / f"{slug(own[0].strip('<>'))}.safetensors"
         write_tensors(file, {own[0]: np.ascontiguousarray(tensor)})
         files.append(file)
     return files

@@ -36,7 +36,8 @@ def token_names(label_names: Sequence[str], *, num_vectors: int) -> list[list[st
     Raises:
       UserError: two classes would have one token.
     """
-    names = [f"<{'-'.join(name.replace('_', ' ').split())}>" for name in label_names]
+    words = (name.replace("_", " ").replace("/", " ").split() for name in label_names)
+    names = [f"<{'-'.join(each)}>" for each in words]
     twins = {name for name in names if names.count(name) > 1}
     if twins:
         raise UserError(f"several classes would share the token {sorted(twins)[0]}: rename one")

@@ -20,7 +20,7 @@ def start(
     accumulation: int,
     optimizer: str,
     weighting: str,
-    row_flops: float,
+    step_flops: float,
     num_bytes: int,
     output: str,
 ) -> str:
@@ -40,13 +40,13 @@ def start(
       accumulation: portions of a batch.
       optimizer: in words.
       weighting: of noise levels, in words.
-      row_flops: of the U-Net on one image, forward.
+      step_flops: of training the U-Net on one image.
       num_bytes: that checkpoints and result may take.
       output: the directory.
     """
     split = f", state split over {fsdp}" if fsdp > 1 else ""
     portions = f" in {accumulation} portions" if accumulation > 1 else ""
-    teraflop = 3 * row_flops * num_steps * batch_size / 1e12
+    teraflop = step_flops * num_steps * batch_size / 1e12
     return "\n".join(
         [
             f"devices     {devices}{split}",

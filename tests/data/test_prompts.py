@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dreamda_jax.data.prompts import open_prompts
+from dreamda_jax.data.prompts import Prompts, fill_template, open_prompts
 from dreamda_jax.errors import UserError
 
 NAMES = ("ankle_boot", "bag")
@@ -57,3 +57,37 @@ def test_unknown_class_and_missing_file(tmp_path):
         open_prompts(NAMES, file=file)
     with pytest.raises(UserError, match="cannot be read"):
         open_prompts(NAMES, file=str(tmp_path / "absent.jsonl"))
+
+
+def test_all_prompts_of_an_image(tmp_path):
+    file = write(
+        tmp_path / "prompts.jsonl",
+        {"class": "bag", "prompt": "a bag on a table"},
+        {"class": "bag", "prompt": "a bag in the rain"},
+        {"file_name": "b.png", "prompt": "this very bag"},
+        {"file_name": "b.png", "prompt": "the same bag"},
+    )
+    prompts = open_prompts(NAMES, file=file)
+    assert prompts.of_image(1, "b.png", "a caption") == ["this very bag", "the same bag"]
+    assert prompts.of_image(1, "a.png", "a caption") == ["a caption"]
+    assert prompts.of_image(1, "a.png", None) == ["a bag on a table", "a bag in the rain"]
+    assert prompts.of_image(0, "a.png", None) == ["A photo of a ankle boot"]
+    assert prompts.of_image(0, "a.png", "") == [""]  # a caption that is empty is one
+
+
+def test_a_variant_s_prompt_is_one_of_its_image_s_in_turn():
+    prompts = Prompts(NAMES, ["boot", "bag"], {"b.png": ["x", "y"]}, {"bag": ["p", "q", "r"]})
+    for label, name, text in [(0, "a.png", None), (1, "a.png", None), (1, "b.png", "caption")]:
+        own = prompts.of_image(label, name, text)
+        chosen = [prompts(label, name, text, variant) for variant in range(7)]
+        assert chosen == [own[variant % len(own)] for variant in range(7)]
+
+
+def test_words_fill_a_template_as_they_are():
+    words = ["<Golden-Retriever> <Golden-Retriever>_1", "ankle_boot", "{class}"]
+    filled = fill_template("a {class}, {class} on {{wood}}", words)
+    assert filled == [f"a {word}, {word} on {{wood}}" for word in words]
+    assert fill_template("clothes", words[:2]) == ["clothes", "clothes"]
+    assert fill_template("a {class}", []) == []
+    with pytest.raises(UserError, match=r"'a \{klass\}': the only placeholder is \{class\}"):
+        fill_template("a {klass}", words)

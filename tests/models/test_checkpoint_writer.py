@@ -28,6 +28,7 @@ from dreamda_jax.models import (
 )
 from dreamda_jax.models.checkpoint_files import find_checkpoint
 from dreamda_jax.models.known_configs import SD15, SD21
+from dreamda_jax.models.tensor_fit import torch_shape
 from tests.models.make_checkpoint import SAMPLE
 
 STEMS = {
@@ -35,6 +36,7 @@ STEMS = {
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
 }
+LARGE = {"SD15": SD15, "SD21": SD21}
 
 
 def flat(params):
@@ -286,7 +288,7 @@ def test_names_and_tensors_are_those_that_pytorch_wrote(name):
 
 
 @pytest.mark.parametrize("name", STEMS)
-@pytest.mark.parametrize("version", ["SD15", "SD21"])
+@pytest.mark.parametrize("version", LARGE)
 def test_every_name_of_the_large_models_leads_back_to_its_parameter(version, name):
     paths = list(flat(large(version)[name]))
     found = [torch_names.torch_name(path) for path in paths]
@@ -300,7 +302,7 @@ def test_every_name_of_the_large_models_leads_back_to_its_parameter(version, nam
 
 @functools.cache
 def large(version):
-    configs = {"SD15": SD15, "SD21": SD21}[version]
+    configs = LARGE[version]
     model = stable_diffusion.from_configs(
         unet_config=configs.unet,
         vae_config=configs.vae,
@@ -308,6 +310,28 @@ def large(version):
         scheduler_config=configs.scheduler,
     )
     return stable_diffusion.abstract_params(model)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("version", LARGE)
+def test_every_name_and_shape_of_the_large_models_is_pytorch_s(version):
+    torch, diffusers = pytest.importorskip("torch"), pytest.importorskip("diffusers")
+    transformers, configs = pytest.importorskip("transformers"), LARGE[version]
+    with torch.device("meta"):
+        modules = {
+            "unet": diffusers.UNet2DConditionModel.from_config(dict(configs.unet)),
+            "vae": diffusers.AutoencoderKL.from_config(dict(configs.vae)),
+            "text_encoder": transformers.CLIPTextModel(
+                transformers.CLIPTextConfig(**configs.text_encoder)
+            ),
+        }
+    for name, module in modules.items():
+        theirs = {key: tuple(leaf.shape) for key, leaf in module.state_dict().items()}
+        ours = {
+            torch_names.torch_name(path): torch_shape(path[-1], leaf.shape)
+            for path, leaf in flat(large(version)[name]).items()
+        }
+        assert ours == theirs
 
 
 def test_names_of_stable_diffusion_15():

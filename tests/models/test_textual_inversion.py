@@ -47,7 +47,9 @@ def test_names_of_tokens():
     assert token_names((" a  tall_tree ",), num_vectors=1) == [["<a-tall-tree>"]]
 
 
-@pytest.mark.parametrize("names", [("t shirt", "bag", "t-shirt"), ("t_shirt", "t shirt")])
+@pytest.mark.parametrize(
+    "names", [("t shirt", "bag", "t-shirt"), ("t_shirt", "t shirt"), ("a/b", "a-b")]
+)
 def test_two_classes_with_one_token_are_refused(names):
     with pytest.raises(UserError, match="several classes would share the token <t-shirt>"):
         token_names(names, num_vectors=2)

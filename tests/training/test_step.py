@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from dreamda_jax.training.state import new_state
 from dreamda_jax.training.step import make_step
@@ -116,3 +117,94 @@ def test_a_step_continued_from_a_copy_of_its_state_is_the_same():
         strict=True,
     ):
         np.testing.assert_array_equal(first, second)
+
+
+def test_a_decay_may_be_a_function_of_the_steps_done_before():
+    optimizer = optax.sgd(schedule, momentum=0.9)
+    asked = []
+
+    def decay(step):
+        asked.append(step)
+        return jnp.where(step > 0, 1 - 1 / (2.0 + step), 0.0)
+
+    step = make_step(least_squares, optimizer, schedule, ema_decay=decay)
+    state, average = first_state(optimizer), np.array([0.5, -0.25, 0.125])
+    for number, (_, _, weights, _) in enumerate(by_hand(4, momentum=0.9, ema_decay=0.0)):
+        state, _ = step(KEY, state, BATCH)
+        of_step = [0, 2 / 3, 3 / 4, 4 / 5][number]
+        average = of_step * average + (1 - of_step) * weights
+        # Float32 sums of three, as above.
+        np.testing.assert_allclose(flat(state.ema), average, rtol=1e-5, atol=1e-7)
+    assert [int(each) for each in asked] == [0, 1, 2, 3]
+    state, _ = step(KEY, first_state(optimizer, with_ema=False), BATCH)
+    assert state.ema is None
+
+
+ROWS = 8
+DESIGN = np.random.default_rng(0).standard_normal((ROWS, 2), np.float32)
+ROW_BATCH = (DESIGN, DESIGN @ np.float32([1, -2]) + 1, np.arange(ROWS, dtype=np.int32))
+
+
+def noisy_rows(params, batch_stats, method_state, key, batch):
+    """Least squares of noisy inputs; the noise of a row follows from the row."""
+    inputs, targets, rows = batch
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+    noise = jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys)
+    residual = (inputs + 0.3 * noise) @ params["kernel"] + params["bias"] - targets
+    stats = {"largest": jnp.maximum(batch_stats["largest"], jnp.max(jnp.abs(inputs)))}
+    state = {
+        "sum": method_state["sum"] + inputs.sum(),
+        "sizes": method_state["sizes"] + len(inputs) ** 2,
+        "last": jnp.zeros(ROWS).at[rows].set(1.0),
+    }
+    return 0.5 * jnp.mean(residual**2), (stats, state, {"noise": jnp.mean(noise)})
+
+
+def accumulated(portions, *, num_steps=3):
+    """(metrics of the first step, state after all steps)."""
+    optimizer = optax.adam(schedule)
+    step = jax.jit(
+        make_step(noisy_rows, optimizer, schedule, ema_decay=0.75, accumulation=portions)
+    )
+    method_state = {"sum": jnp.float32(0), "sizes": jnp.int32(0), "last": jnp.zeros(ROWS)}
+    params = {"kernel": jnp.array([0.5, -0.25]), "bias": jnp.float32(0.125)}
+    variables = {"params": params, "batch_stats": {"largest": jnp.float32(0)}}
+    state = new_state(variables, optimizer, with_ema=True, method_state=method_state)
+    state, first = step(KEY, state, ROW_BATCH)
+    for _ in range(num_steps - 1):
+        state, _ = step(KEY, state, ROW_BATCH)
+    return first, state
+
+
+@pytest.mark.parametrize("portions", [2, 4, 8])
+def test_a_batch_in_portions_is_the_batch_at_once(portions):
+    expected_metrics, expected = accumulated(1)
+    metrics, state = accumulated(portions)
+    assert set(metrics) == set(expected_metrics)
+    for name, value in expected_metrics.items():
+        # Float32 means of means.
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+    np.testing.assert_allclose(flat(state.params), flat(expected.params), rtol=1e-5)
+    np.testing.assert_allclose(flat(state.ema), flat(expected.ema), rtol=1e-5)
+    for one, other in zip(
+        jax.tree.leaves(state.opt_state), jax.tree.leaves(expected.opt_state), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+    assert state.batch_stats["largest"] == expected.batch_stats["largest"]
+    np.testing.assert_allclose(state.method_state["sum"], expected.method_state["sum"], rtol=1e-5)
+    assert int(state.step) == 3
+
+
+def test_portions_are_spread_over_the_batch_and_follow_each_other():
+    """Neighbouring rows lie on one device: a portion has rows of all devices."""
+    _, state = accumulated(2, num_steps=1)
+    assert state.method_state["sizes"] == 2 * 4**2
+    np.testing.assert_array_equal(np.flatnonzero(state.method_state["last"]), [1, 3, 5, 7])
+    _, state = accumulated(4, num_steps=1)
+    assert state.method_state["sizes"] == 4 * 2**2
+    np.testing.assert_array_equal(np.flatnonzero(state.method_state["last"]), [3, 7])
+
+
+def test_rows_that_do_not_divide_into_portions_are_refused():
+    with pytest.raises(TypeError, match="reshape"):
+        accumulated(3)
