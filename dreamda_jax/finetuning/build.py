@@ -145,7 +145,7 @@ def _texts_with_tokens(
 ) -> list[str]:
     if file is not None:
         raise UserError(
-            f"prompt.file={file} and finetune.method=textual_inversion: the prompt of every image is "
+            f"prompt.file={file} and finetune.method=textual_inversion: the prompt of each image is "
             "the template with the new token of its class. Leave the file out."
         )
     if "{class}" not in template:
