@@ -145,8 +145,8 @@ def _texts_with_tokens(
 ) -> list[str]:
     if file is not None:
         raise UserError(
-            f"prompt.file={file} and finetune.method=textual_inversion: the prompt of each image is "
-            "the template with the new token of its class. Leave the file out."
+            f"prompt.file={file} and finetune.method=textual_inversion: an image has the "
+            "template with the new token of its class as prompt. Leave the file out."
         )
     if "{class}" not in template:
         raise UserError(
