@@ -43,11 +43,10 @@ def finetuning_loss(
       prompt_dropout: share of rows.
 
     Returns:
-      A loss whose metrics are the squared error without weights ("mse"), and its moving average by
-      band of timesteps ("mse_t000-199", …), which `method_state` (`Bands`) carries.
+      A loss whose metric is the squared error without weights ("mse"); `method_state` (`Bands`)
+      carries its moving average by band of timesteps.
     """
     num_timesteps = len(objective.weights)
-    band_names = error_bands.names(NUM_BANDS, num_timesteps)
 
     def loss(
         params: Params, batch_stats: Params, bands: Bands, key: jax.Array, batch: Batch
@@ -61,12 +60,13 @@ def finetuning_loss(
         rows = denoising_loss.add_training_noise(keys, x0, objective)
         errors, weights = denoising_loss.squared_errors(denoiser.denoise, rows, context, objective)
         bands = error_bands.add_rows(bands, errors, rows.timesteps, num_timesteps=num_timesteps)
-        averages = error_bands.means(bands)
-        metrics = {f"mse_{name}": averages[place] for place, name in enumerate(band_names)}
-        return jnp.mean(weights * errors), (
-            batch_stats,
-            bands,
-            {"mse": jnp.mean(errors), **metrics},
-        )
+        return jnp.mean(weights * errors), (batch_stats, bands, {"mse": jnp.mean(errors)})
 
     return loss
+
+
+def band_metrics(bands: Bands, *, num_timesteps: int) -> Metrics:
+    """The moving averages by their names: "mse_t000-199", …; NaN of a band that had no row yet."""
+    averages = error_bands.means(bands)
+    names = error_bands.names(NUM_BANDS, num_timesteps)
+    return {f"mse_{name}": averages[place] for place, name in enumerate(names)}

@@ -5,6 +5,7 @@ float32, frozen ones in the model's dtype. Inside a program they are cast to the
 put together on every device; rows of a batch are split over all devices.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from dreamda_jax.diffusion.denoising_loss import Objective
 from dreamda_jax.diffusion.loss_weights import loss_weights
 from dreamda_jax.finetuning import optimizer as optimizers
 from dreamda_jax.finetuning.adaptation import Adaptation
-from dreamda_jax.finetuning.loss import NUM_BANDS, Batch, finetuning_loss
+from dreamda_jax.finetuning.loss import NUM_BANDS, Batch, band_metrics, finetuning_loss
 from dreamda_jax.finetuning.options import Finetune
 from dreamda_jax.models.stable_diffusion import StableDiffusion
 from dreamda_jax.training import state as states
@@ -92,6 +93,9 @@ class Programs:
             self._rate,
             ema_decay=optimizers.ema_decay_schedule(job.ema_decay),
             accumulation=job.accumulation,
+            state_metrics=functools.partial(
+                band_metrics, num_timesteps=self._model.scheduler.num_train_timesteps
+            ),
         )
         after, metrics = step(key, state, batch)
         shardings = meshes.state_sharding(self.mesh, after)

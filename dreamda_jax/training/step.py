@@ -21,6 +21,7 @@ def make_step(
     *,
     ema_decay: float | Callable[[jax.Array], jax.Array],
     accumulation: int = 1,
+    state_metrics: Callable[[Any], Metrics] = lambda method_state: {},
 ) -> TrainingStep:
     """A pure function of a key, a state and a global batch; compile it with `jax.jit`.
 
@@ -35,6 +36,7 @@ def make_step(
       accumulation: portions that a batch is taken in, one after the other, to save memory; divides
         its rows. The loss's random numbers must then follow from the rows, as all portions are
         given one key.
+      state_metrics: of the method's state after the step, besides those of the loss.
 
     Returns:
       `step(key, state, batch) -> (state, metrics)`; to the loss's metrics come loss, gradient_norm
@@ -66,6 +68,7 @@ def make_step(
             gradients = jax.tree.map(lambda x: x / accumulation, total)
             metrics = {name: jnp.mean(values) for name, values in each.items()}
         metrics |= {
+            **state_metrics(method_state),
             "gradient_norm": optax.global_norm(gradients),
             "learning_rate": schedule(state.step),
         }
