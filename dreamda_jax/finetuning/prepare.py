@@ -1,5 +1,6 @@
 """Everything a fine-tuning reads while it trains: frozen networks, latents, prompts."""
 
+import contextlib
 import functools
 import threading
 from pathlib import Path
@@ -20,6 +21,7 @@ from dreamda_jax.models import loading
 from dreamda_jax.models.file_digest import file_digest
 from dreamda_jax.models.tokenizer import count_cut
 from dreamda_jax.models.weights import shard_files
+from dreamda_jax.report.progress import Progress
 from dreamda_jax.types import Params
 
 
@@ -78,14 +80,17 @@ def prepare(parts: Finetuning, mesh: Mesh, stop: threading.Event) -> Prepared | 
     _report_cut(parts, table.texts)
     with_tokens = parts.adaptation.takes_token_ids
     text_encoder = load("text_encoder", split=False)
-    contexts = inputs.compute_contexts(
-        [""] if with_tokens else table.texts,
-        model,
-        {"text_encoder": text_encoder},
-        mesh,
-        digest=_digest(parts, "text_encoder"),
-        cache=Path(job.cache),
-    )
+    texts = [""] if with_tokens else table.texts
+    with contextlib.closing(Progress(len(texts), unit="prompt")) as progress:
+        contexts = inputs.compute_contexts(
+            texts,
+            model,
+            {"text_encoder": text_encoder},
+            mesh,
+            digest=_digest(parts, "text_encoder"),
+            cache=Path(job.cache),
+            report=progress.add,
+        )
     start = {"unet": load("unet", split=True)}
     if "text_encoder" in parts.adaptation.frozen:
         start["text_encoder"] = text_encoder
