@@ -126,7 +126,7 @@ class StableDiffusion:
         return outputs.last_hidden_state
 
     def encode_image(self, params: Params, images: Image) -> Latent:
-        """Scaled mean of the VAE's posterior; see `encode_posterior`."""
+        """Scaled mean of the VAE's posterior, the first that `encode_posterior` returns."""
         return self.encode_posterior(params, images)[0]
 
     def encode_posterior(self, params: Params, images: Image) -> tuple[Latent, Latent]:
@@ -143,10 +143,8 @@ class StableDiffusion:
         posterior = apply_module(
             self.vae, params["vae"], jnp.transpose(pixels, (0, 3, 1, 2)), method=self.vae.encode
         ).latent_dist
-        mean, std = (
-            jnp.transpose(moment, (0, 3, 1, 2)).astype(jnp.float32) * self.vae.scaling_factor
-            for moment in (posterior.mean, posterior.std)
-        )
+        moments = (jnp.transpose(x, (0, 3, 1, 2)) for x in (posterior.mean, posterior.std))
+        mean, std = (x.astype(jnp.float32) * self.vae.scaling_factor for x in moments)
         return mean, std
 
     def decode_latents_float(self, params: Params, latents: Latent) -> jax.Array:
@@ -203,8 +201,9 @@ class StableDiffusion:
     def with_vocabulary(self, vocabulary: int, tokenizer: Any) -> "StableDiffusion":
         """The same networks with a text encoder for so many token ids, and another tokenizer."""
         config = CLIPTextConfig(**{**self.text_encoder.config.to_dict(), "vocab_size": vocabulary})
-        encoder = FlaxCLIPTextModule(config, dtype=self.dtype)
-        return dataclasses.replace(self, text_encoder=encoder, tokenizer=tokenizer)
+        return dataclasses.replace(
+            self, text_encoder=FlaxCLIPTextModule(config, dtype=self.dtype), tokenizer=tokenizer
+        )
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """Shape (channels, h, w) of one image's latents at `resolution`².
