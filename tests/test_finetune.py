@@ -156,7 +156,8 @@ def test_other_settings_are_refused_and_where_nothing_shows_in_the_result_are_no
 ):
     output = finetuned["full"]
     options = {"output": str(output), "lora_alpha": 16.0, "num_samples": 5}
-    run(make_config(output.parent, micro_checkpoint, **options, remat=True, log_every=3))
+    others = {"remat": True, "log_every": 3, "checkpoint_every": 1, "num_samples": 0}
+    run(make_config(output.parent, micro_checkpoint, **{**options, **others}))
     with pytest.raises(UserError, match=r"other settings[\s\S]*finetune.p2_gamma: 1.0 here, 0.5"):
         run(make_config(output.parent, micro_checkpoint, **options, p2_gamma=0.5))
 

@@ -21,7 +21,10 @@ from dreamda_jax.models.stable_diffusion import StableDiffusion
 
 _SECTIONS = ("model", "source", "image", "prompt", "finetune")
 _IMAGES_PER_DEVICE = 4  # that the VAE encodes at once
-_NOT_THE_RESULT = ("output", "cache", "log_every", "sample_every", "fsdp", "remat")
+_NOT_THE_RESULT = (
+    *("output", "cache", "fsdp", "remat", "log_every", "checkpoint_every"),
+    *("sample_every", "num_samples", "sample_steps", "sample_guidance_scale"),
+)
 
 
 class Finetuning(NamedTuple):
