@@ -55,7 +55,8 @@ class Checkpoints:
           (step, state), or None where there is no checkpoint.
 
         Raises:
-          UserError: there are checkpoints, and every one is damaged.
+          UserError: there are checkpoints, and every one is damaged; or the newest was saved on
+            another number of devices, which orbax does not read here.
         """
         self.wait()
         steps = sorted(self._manager.all_steps(), reverse=True)
@@ -64,6 +65,11 @@ class Checkpoints:
             try:
                 state = self._read(step, like)
             except Exception as error:  # orbax raises whatever the broken part of it raises
+                if "Topology mismatch" in str(error):  # sound, and not to be removed
+                    raise UserError(
+                        f"{self._directory / str(step)} was saved on another number of devices. "
+                        "Continue on as many as before."
+                    ) from error
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
                 damaged.append(f"{self._directory / str(step)}: {reason}")
                 continue

@@ -47,6 +47,7 @@ def start(
     split = f", state split over {fsdp}" if fsdp > 1 else ""
     portions = f" in {accumulation} portions" if accumulation > 1 else ""
     teraflop = step_flops * num_steps * batch_size / 1e12
+    cost = f"{teraflop:,.0f}" if teraflop >= 100 else f"{teraflop:.3g}"
     return "\n".join(
         [
             f"devices     {devices}{split}",
@@ -58,7 +59,7 @@ def start(
             f"{num_steps * batch_size / num_images:,.1f} epochs",
             f"optimizer   {optimizer}",
             f"loss        {weighting}",
-            f"cost        about {teraflop:,.{0 if teraflop >= 100 else 3}g} TFLOP in all",
+            f"cost        about {cost} TFLOP in all",
             f"output      {output}, at most about {readable_bytes(num_bytes)}",
         ]
     )
