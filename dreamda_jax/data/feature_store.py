@@ -4,6 +4,7 @@
     CACHE/<name>-<key>/places.npy    int64 [n], the place of each row's image in its set
     CACHE/<name>-<key>/progress.json how many images are done, how many of them have a row; of what
                                      is finished, checksums: a damaged store is made again
+    CACHE/<name>-<key>/.lock         held by the one process that may write
 
 The key is a digest of the images and of everything done to them, so the same images are never put
 through the same network twice, whatever their folder is called.
@@ -21,6 +22,11 @@ from dreamda_jax.data import atomic
 from dreamda_jax.data.checksum import sha256_of
 from dreamda_jax.data.run_directory import free_bytes
 from dreamda_jax.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock; start only one process on a cache
+    fcntl = None  # type: ignore[assignment]
 
 _FILES = ("values.npy", "places.npy")
 
@@ -69,6 +75,7 @@ class FeatureStore:
         self.done, self._rows = self._read_progress()
         self._values: np.ndarray | None = None
         self._places: np.ndarray | None = None
+        self._lock: Any = None
 
     @property
     def finished(self) -> bool:
@@ -99,6 +106,8 @@ class FeatureStore:
         if self.finished:
             progress["sha256"] = self._digests(self._rows)
         atomic.write_atomically(self._directory / "progress.json", atomic.to_json(progress))
+        if self.finished and self._lock is not None:
+            self._lock.close()
 
     def read(self) -> Features:
         """The rows, which stay on the disk until they are looked at.
@@ -141,6 +150,7 @@ class FeatureStore:
                 f"({error.strerror or error}). Give another one, as --config.evaluate.cache or "
                 "--config.finetune.cache."
             ) from error
+        self._claim()
         # The files are made with holes, and writing into a hole of a full disk kills the process.
         if not self._rows and needed > (free := free_bytes(self._directory)):
             raise UserError(
@@ -149,10 +159,31 @@ class FeatureStore:
             )
         if self._rows:
             return self._open("values.npy", "r+"), self._open("places.npy", "r+")
+        for name in _FILES:  # another process may still look at what is replaced
+            (self._directory / name).unlink(missing_ok=True)
         make = np.lib.format.open_memmap
         values = make(self._directory / "values.npy", "w+", dtype=self._dtype, shape=self._shape)
         places = make(self._directory / "places.npy", "w+", dtype=np.int64, shape=self._shape[:1])
         return values, places
+
+    def _claim(self) -> None:
+        """Makes this the one process that writes here, until the store is finished or dropped."""
+        if fcntl is None:
+            return
+        self._lock = (self._directory / ".lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = self._read_progress() == (self.done, self._rows)
+        except BlockingIOError:
+            free = False
+        except OSError:  # some network file systems have no locks
+            return
+        if not free:
+            raise UserError(
+                f"Another process is computing the same features in {self._directory}. Wait for it "
+                "and run the same command again, or give another --config.evaluate.cache or "
+                "--config.finetune.cache."
+            )
 
     def _open(self, name: str, mode: Any = "r") -> np.ndarray:
         return np.load(self._directory / name, mmap_mode=mode)

@@ -19,7 +19,8 @@ class Finetune:
       method: "full" (the whole U-Net), "lora" (its attention projections) or "textual_inversion" (a
         new token per class, all networks frozen).
       output: a new directory, or one that an interrupted run of the same configuration made.
-      cache: directory of latents and text embeddings, shared by all runs on the same images.
+      cache: directory of latents and text embeddings, shared by all runs on the same images,
+        one of which computes them while no other does.
       num_steps: optimizer steps.
       batch_size: images of a step, over all devices.
       accumulation: portions that a step takes its batch in, one after the other, to save memory.

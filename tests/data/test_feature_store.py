@@ -36,6 +36,7 @@ def test_goes_on_from_the_last_save(tmp_path):
     fill(store, 0, 4, broken={1})
     store.save()
     fill(store, 4, 8)  # lost: not saved
+    del store  # and with it its lock, as when a process ends
     again = open_store(tmp_path)
     assert (again.done, again.finished) == (4, False)
     with pytest.raises(ValueError, match="4 of 10"):
@@ -105,3 +106,20 @@ def test_no_room_and_no_directory(tmp_path, monkeypatch):
     file.write_bytes(b"")
     with pytest.raises(UserError, match="cannot be written"):
         fill(open_store(file), 0, 1)
+
+
+def test_only_one_writes_and_what_another_finished_is_not_written_again(tmp_path):
+    def store():
+        return FeatureStore(tmp_path, "x", ["id"], num_images=2, shape=(1,), dtype=np.float32)
+
+    first, second = store(), store()
+    rows = np.ones((1, 1), np.float32)
+    first.append(rows, np.array([0]), done=1)
+    with pytest.raises(UserError, match="Another process is computing the same features"):
+        second.append(rows, np.array([0]), done=1)
+    first.append(2 * rows, np.array([1]), done=2)
+    first.save()
+    with pytest.raises(UserError, match="run the same command again"):  # it is finished by now
+        second.append(rows, np.array([0]), done=1)
+    np.testing.assert_array_equal(first.read().values, [[1], [2]])
+    np.testing.assert_array_equal(store().read().values, [[1], [2]])
