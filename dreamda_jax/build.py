@@ -64,6 +64,7 @@ def generation(config: dict[str, Any]) -> Generation:
         method_class,
     )
     source = sources.open_source(**config["source"])
+    sources.refuse_output_inside(source, output.path)
     if 0 < synthesis.max_seeds < len(source):
         source = sources.Spread(source, synthesis.max_seeds)
     choose_prompt = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))

@@ -7,7 +7,6 @@ sum over the bits of every array is stored with it and compared on reading.
 
 import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,18 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from dreamda_jax.data import atomic
 from dreamda_jax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
+
+
+def _is_not_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
+
+
+# Orbax logs pages about every failure, and raises it as well.
+absl_logging.get_absl_logger().addFilter(_is_not_orbax)
 
 
 class Checkpoints:
@@ -34,15 +42,21 @@ class Checkpoints:
         self._directory = Path(directory).absolute()  # orbax refuses relative paths
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._bytes = 0  # of a state
 
     def save(self, step: int, state: Any) -> None:
         """Copies the state off the devices and writes it in the background.
 
         A step that is there already is left as it is: the same step of the same training.
+
+        Raises:
+          UserError: the disk is full, which may be noticed at the next call only.
         """
         if step not in self._manager.all_steps():
-            content = {"state": state, "checksums": _checksums(state)}
-            self._manager.save(step, args=ocp.args.StandardSave(content))
+            content = {"state": state, "checksums": np.asarray(_checksums(state))}
+            self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+            with self._disk_full_is_a_user_error():  # of this step, or of the one before
+                self._manager.save(step, args=ocp.args.StandardSave(content))
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The newest undamaged checkpoint; damaged ones are reported and removed.
@@ -55,8 +69,7 @@ class Checkpoints:
           (step, state), or None where there is no checkpoint.
 
         Raises:
-          UserError: there are checkpoints, and every one is damaged; or the newest was saved on
-            another number of devices, which orbax does not read here.
+          UserError: there are checkpoints, and every one is damaged.
         """
         self.wait()
         steps = sorted(self._manager.all_steps(), reverse=True)
@@ -65,11 +78,6 @@ class Checkpoints:
             try:
                 state = self._read(step, like)
             except Exception as error:  # orbax raises whatever the broken part of it raises
-                if "Topology mismatch" in str(error):  # sound, and not to be removed
-                    raise UserError(
-                        f"{self._directory / str(step)} was saved on another number of devices. "
-                        "Continue on as many as before."
-                    ) from error
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
                 damaged.append(f"{self._directory / str(step)}: {reason}")
                 continue
@@ -85,20 +93,36 @@ class Checkpoints:
         return None
 
     def wait(self) -> None:
-        """Returns when everything saved so far is on the disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything saved so far is on the disk.
+
+        Raises:
+          UserError: the disk is full.
+        """
+        with self._disk_full_is_a_user_error():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and ends orbax's threads."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits, and ends orbax's threads.
+
+        Raises:
+          UserError: the disk is full.
+        """
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def _disk_full_is_a_user_error(self) -> contextlib.AbstractContextManager[None]:
+        return atomic.disk_full_is_a_user_error(self._directory, needed=self._bytes)
 
     def _read(self, step: int, like: Any) -> Any:
-        template = {"state": like, "checksums": jax.eval_shape(_checksums, like)}
-        with _quiet():
-            content = self._manager.restore(
-                step, args=ocp.args.StandardRestore(jax.tree.map(_abstract, template))
-            )
+        sums = jax.eval_shape(_checksums, like)
+        # Of what has no sharding here orbax would ask for the devices that it was saved on.
+        template = {
+            "state": jax.tree.map(_abstract, like),
+            "checksums": np.empty(sums.shape, sums.dtype),
+        }
+        content = self._manager.restore(step, args=ocp.args.StandardRestore(template))
         sums = np.asarray(_checksums(content["state"]))
         if not np.array_equal(sums, np.asarray(content["checksums"])):
             raise ValueError("the checksums of its arrays do not match")
@@ -121,14 +145,3 @@ def _checksums(state: Any) -> jax.Array:
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps orbax's own account of a damaged checkpoint, pages of it, off the screen."""
-    before = absl_logging.get_verbosity()
-    absl_logging.set_verbosity(absl_logging.FATAL)
-    try:
-        yield
-    finally:
-        absl_logging.set_verbosity(before)

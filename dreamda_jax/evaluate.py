@@ -41,7 +41,7 @@ def main() -> int:
 
 def _evaluate(
     config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
-) -> int:
+) -> int | None:
     from dreamda_jax import mesh
     from dreamda_jax.evaluation import build, examine, networks, report
     from dreamda_jax.report import evaluation_summary
@@ -65,7 +65,7 @@ def _evaluate(
         return 0
     sets = examine.sweep_all(parts, used, stop)
     if sets is None:
-        return 0
+        return None
     settings: dict[str, Any] = {name: config[name] for name in ("evaluate", "clip")}
     made = report.write_report(parts, used, sets, settings)
     print(evaluation_summary.end(made, output=parts.output))

@@ -62,12 +62,14 @@ class Swept(NamedTuple):
       labels: int32 [n].
       features: by channel; rows of images that cannot be decoded are left out of each alike.
       broken: how many those are.
+      digest: sha256 (hex) of all images; see `content`.
     """
 
     source: sources.Source
     labels: np.ndarray
     features: dict[str, Features]
     broken: int
+    digest: str
 
     @property
     def places(self) -> np.ndarray:
@@ -124,7 +126,7 @@ def sweep(
         return None
     features = {store.name: store.read() for store in stores}
     rows = len(next(iter(features.values())).places)
-    return Swept(source, held.labels, features, len(source) - rows)
+    return Swept(source, held.labels, features, len(source) - rows, held.digest)
 
 
 def _fill(

@@ -33,24 +33,25 @@ def main() -> int:
     return interrupt.exit_code(functools.partial(_finetune, config, dry_run))
 
 
-def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
+def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
     from dreamda_jax import mesh
     from dreamda_jax.data import run_directory
-    from dreamda_jax.finetuning import build, run
+    from dreamda_jax.finetuning import build, result, run
 
     parts = build.finetuning(config)
-    run_directory.check_settings(parts.output, parts.settings)
     programs = run.open_programs(parts)
     print(_summary(parts, programs), flush=True)
+    run_directory.check_settings(parts.output, parts.settings)
     if dry_run:
         return 0
     with run_directory.open_run(parts.output, parts.settings, process_index=mesh.process_index()):
-        if (parts.output / run.RESULT).exists():
-            print("nothing left to do: the result is there")
+        if result.is_complete(parts.output, num_steps=parts.job.num_steps):
+            print("nothing left to do: the result is there and undamaged")
             return 0
         closing = run.finetune(parts, programs, stop)
-    if closing:
-        print(closing)
+    if closing is None:
+        return None
+    print(closing)
     return 0
 
 
@@ -71,13 +72,19 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
     width = model.text_encoder.config.hidden_size
     context = jax.ShapeDtypeStruct((1, model.num_tokens, width), np.float32)
     num_bytes = _disk_bytes(state, params)
-    run_directory.check_free_space(parts.output, needed=num_bytes)
+    held = run_directory.held_bytes(parts.output)
+    run_directory.check_free_space(parts.output, needed=num_bytes - held)
+    denoise_flops = count_flops(model.denoise, params, latents, np.int32(1), context)
+    # Of a picture: two rows of the U-Net a step, for guidance.
+    picture_flops = 2 * job.sample_steps * denoise_flops
+    picture_flops += count_flops(model.decode_latents, params, latents)
     return finetuning_summary.start(
         devices=mesh.describe_devices(),
         fsdp=programs.mesh.shape["fsdp"],
         model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
         method=job.method.replace("_", " "),
         num_trained=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        warmup_steps=job.warmup_steps,
         num_images=len(parts.source),
         num_classes=len(parts.source.label_names),
         resolution=parts.view.resolution,
@@ -86,8 +93,10 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
         accumulation=job.accumulation,
         optimizer=f"adamw, learning rate {job.peak_learning_rate:g}, {job.schedule}",
         weighting=f"{model.scheduler.prediction_type}, {_weighting(parts)}",
-        step_flops=(4 if job.remat else 3)  # forward, backward for two, forward once more
-        * count_flops(model.denoise, params, latents, np.int32(1), context),
+        # Forward, backward for two, forward once more.
+        image_flops=(4 if job.remat else 3) * denoise_flops,
+        num_sheets=1 + -(-job.num_steps // job.steps_per_sheet) if job.num_samples else 0,
+        sheet_flops=job.num_samples * picture_flops,
         num_bytes=num_bytes,
         output=job.output,
     )

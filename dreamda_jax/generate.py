@@ -31,7 +31,7 @@ def main() -> int:
     return interrupt.exit_code(functools.partial(_generate, config, dry_run))
 
 
-def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
+def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
     from dreamda_jax import build, expand, mesh
     from dreamda_jax.data import run_directory, shards
 
@@ -61,7 +61,9 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
         others = shards.missing_shards(layout, checksum=False, remove_damaged=False)
         if not others:
             _finish(parts)
-        elif not stop.is_set():
+        elif stop.is_set():
+            return None
+        else:
             print(f"this process is done; {len(others)} shards of other processes are left")
     return 0
 

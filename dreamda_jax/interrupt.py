@@ -41,12 +41,14 @@ def _give_up(signum: int) -> None:
 def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | None:
     """Runs `job(stop)` so that Ctrl-C and SIGTERM set `stop`, which it must look at now and then.
 
+    The job returns None if it ended before its work was done, else an exit code.
+
     The job runs in a thread of its own: a signal is then heard even while XLA compiles or computes.
     A job that does not end within 25 s, or a second signal, ends the process at once; what is on
     the disk is complete at every moment, so nothing is lost but the work in hand.
 
     Raises:
-      Stopped: after a signal, once the job has ended.
+      Stopped: after a signal, once the job has ended with work left to do.
     """
     stop = threading.Event()
     result: list[int | None] = []
@@ -76,7 +78,7 @@ def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | Non
             thread.join(timeout=0.2)  # a join without a timeout would hold back the handler
     if errors:
         raise errors[0]
-    if signums:
+    if signums and result[0] is None:
         raise Stopped(signums[0])
     return result[0]
 

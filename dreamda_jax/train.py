@@ -35,15 +35,15 @@ def main() -> int:
     return interrupt.exit_code(functools.partial(_train, config, dry_run))
 
 
-def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
+def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
     from dreamda_jax import build_training, mesh
     from dreamda_jax.data import run_directory
     from dreamda_jax.training_methods import open_method
 
     parts = build_training.training(config)
     output = Path(parts.job.output)
-    run_directory.check_settings(output, parts.settings)
     print(_summary(parts), flush=True)
+    run_directory.check_settings(output, parts.settings)
     if dry_run:
         return 0
     results: list[RunResult] = []
@@ -53,7 +53,7 @@ def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int:
             print(f"run {run}       seed {parts.job.seed + run}", flush=True)
             result = method.train(run, stop)
             if result is None:
-                return 0
+                return None
             results.append(result)
         _finish(parts, results)
     return 0

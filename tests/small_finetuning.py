@@ -34,6 +34,8 @@ def make_config(directory: Path, checkpoint: Path, **finetuning: Any) -> dict[st
     return config
 
 
-def run(config: dict[str, Any], stop: threading.Event | None = None, *, dry: bool = False) -> int:
+def run(
+    config: dict[str, Any], stop: threading.Event | None = None, *, dry: bool = False
+) -> int | None:
     """As the entry point does."""
     return finetune._finetune(config, dry, stop or threading.Event())

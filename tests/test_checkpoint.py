@@ -1,6 +1,10 @@
 """Checkpoints: exact, the newest kept, damage noticed."""
 
+import errno
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -23,10 +27,10 @@ def state(value: float, fsdp: int = 1):
     return jax.device_put(tree, mesh.state_sharding(mesh.training_mesh(fsdp), tree))
 
 
-def save(directory: Path, *steps: int, **options) -> None:
-    checkpoints = Checkpoints(directory, **options)
+def save(directory: Path, *steps: int, fsdp: int = 1) -> None:
+    checkpoints = Checkpoints(directory)
     for step in steps:
-        checkpoints.save(step, state(step))
+        checkpoints.save(step, state(step, fsdp))
     checkpoints.close()
 
 
@@ -73,6 +77,48 @@ def test_it_comes_back_in_another_sharding(tmp_path):
     assert found["weights"].sharding == like["weights"].sharding
     assert not found["weights"].sharding.is_fully_replicated
     assert_equal(found, state(10))
+
+
+@pytest.mark.parametrize(("saved", "restored"), [(8, 1), (1, 8), (4, 2)])
+def test_it_comes_back_on_another_number_of_devices(tmp_path, saved, restored):
+    code = """
+import sys
+from pathlib import Path
+import jax
+from tests import test_checkpoint as this
+step, directory = sys.argv[1], Path(sys.argv[2])
+if step == "save":
+    this.save(directory, 10, fsdp=jax.device_count())
+else:
+    like = this.state(0, fsdp=jax.device_count())
+    _, found = this.restore(directory, like)
+    this.assert_equal(found, this.state(10))
+    assert found["weights"].sharding == like["weights"].sharding
+"""
+    for step, devices in (("save", saved), ("restore", restored)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, step, str(tmp_path)],
+            cwd=Path(__file__).parents[1],
+            env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_full_disk_is_a_message_and_not_pages_of_traceback(tmp_path, monkeypatch, capfd):
+    checkpoints = Checkpoints(tmp_path)
+
+    def fail():
+        raise ValueError(f"RESOURCE_EXHAUSTED: Error writing: {os.strerror(errno.ENOSPC)} [28]")
+
+    checkpoints.save(10, state(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints._manager, "wait_until_finished", fail)
+        with pytest.raises(UserError, match=r"No space left in .*: 32,\d+ bytes were needed"):
+            checkpoints.wait()
+    checkpoints.close()
 
 
 @pytest.mark.parametrize(

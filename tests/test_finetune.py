@@ -1,6 +1,7 @@
 """`python -m dreamda_jax.finetune` from a configuration to a checkpoint, and what it refuses."""
 
 import json
+import shlex
 import shutil
 import threading
 
@@ -18,6 +19,7 @@ from dreamda_jax.models import loading, lora
 from dreamda_jax.report.training_log import read_log
 from dreamda_jax.training.loop import Diverged
 from tests.small_finetuning import make_config, run
+from tests.small_training import StopAfter
 from tests.test_generate import generate
 
 METHODS = ("full", "lora", "textual_inversion")
@@ -133,7 +135,7 @@ def test_generate_takes_the_result(finetuned, tmp_path, method):
         "--config.synthesis.max_seeds=2",
         "--config.model.dtype=float32",
         "--config.loader.num_workers=0",
-        *json.loads((output / "result.json").read_bytes())["use"].split(),
+        *shlex.split(json.loads((output / "result.json").read_bytes())["use"]),
         config="configs/folder.py",
     )
     assert done.returncode == 0, done.stderr
@@ -183,8 +185,11 @@ def test_long_prompts_are_cut_with_one_note(tmp_path, micro_checkpoint, capsys):
     assert run(config) == 0
     printed = capsys.readouterr()
     assert printed.out.count("longer than the text encoder's 16 tokens") == 1
-    assert "3 of 4 prompts" in printed.out
+    assert "3 of 3 prompts" in printed.out
+    assert "The first: 'a photo of a bag that is" in printed.out
     assert "sequence length" not in printed.err
+    use = json.loads((tmp_path / "finetuned" / "result.json").read_bytes())["use"]
+    assert shlex.split(use)[1] == "--config.prompt.template=" + config["prompt"]["template"]
 
 
 def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(tmp_path, micro_checkpoint):
@@ -195,8 +200,19 @@ def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(tmp_path,
     output = tmp_path / "finetuned"
     assert not (output / "result.json").exists()
     kept = [int(path.name) for path in (output / "checkpoints").iterdir()]
-    logged = [row["step"] for row in read_log(output)]
-    assert max(kept) <= max(logged, default=0) + 1
+    logged = read_log(output)
+    assert not np.isfinite(logged[-1]["train/gradient_norm"])
+    assert max(kept) < logged[-1]["step"]
+
+
+@pytest.mark.parametrize("num_samples", [0, 2])
+def test_a_last_step_that_diverges_is_no_result(tmp_path, micro_checkpoint, num_samples):
+    options = {"num_steps": 1, "learning_rate": 1e38, "weight_decay": 1e38, "clip_norm": 0.0}
+    config = make_config(tmp_path, micro_checkpoint, num_samples=num_samples, **options)
+    with pytest.raises(Diverged, match=r"diverged[\s\S]*a positive --config.finetune.clip_norm"):
+        run(config)
+    assert not (tmp_path / "finetuned" / "result.json").exists()
+    assert not (tmp_path / "finetuned" / "unet").exists()
 
 
 def test_an_image_that_cannot_be_decoded_is_left_out(tmp_path, micro_checkpoint, capsys):
@@ -205,8 +221,11 @@ def test_an_image_that_cannot_be_decoded_is_left_out(tmp_path, micro_checkpoint,
     broken.write_bytes(broken.read_bytes()[:50])
     assert run(config) == 0
     printed = capsys.readouterr().out
-    assert "1 of 12 images cannot be decoded, left out" in printed
+    assert f"1 of 12 images cannot be decoded: bag/{broken.name}" in printed
     assert f"left out    bag/{broken.name}" in printed
+    config["finetune"]["output"] = str(tmp_path / "again")  # what is in the cache is named too
+    assert run(config) == 0
+    assert f"1 of 12 images cannot be decoded: bag/{broken.name}" in capsys.readouterr().out
 
 
 def test_the_model_is_not_overwritten_by_its_own_finetuning(tmp_path, micro_checkpoint):
@@ -219,8 +238,12 @@ def test_the_model_is_not_overwritten_by_its_own_finetuning(tmp_path, micro_chec
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 3}, "multiple of the 2 devices"),
+        ({"batch_size": 3}, "take a multiple of 2, such as 4"),
+        ({"batch_size": 6, "accumulation": 2}, "take a multiple of 4, such as 8"),
         ({"batch_size": 4, "accumulation": 3}, "multiple of accumulation"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a finite number"),
+        ({"p2_gamma": float("nan")}, "p2_gamma must be a finite number"),
+        ({"method": "textual_inversion", "num_vectors": 16}, "cut before the last of its 16"),
         ({"weighting": "p3"}, "finetune.weighting must be one of"),
         ({"learning_rat": 1.0}, "did you mean 'learning_rate'"),
         ({"fsdp": 3}, "does not divide"),
@@ -230,6 +253,68 @@ def test_the_model_is_not_overwritten_by_its_own_finetuning(tmp_path, micro_chec
 def test_settings_that_do_not_fit_are_refused(tmp_path, micro_checkpoint, options, message):
     with pytest.raises(UserError, match=message):
         run(make_config(tmp_path, micro_checkpoint, **options))
+
+
+def test_an_output_among_the_images_is_refused(tmp_path, micro_checkpoint):
+    config = make_config(tmp_path, micro_checkpoint)
+    config["finetune"]["output"] = str(tmp_path / "images" / "finetuned")
+    with pytest.raises(UserError, match="lies in the image folder"):
+        run(config)
+
+
+def test_what_a_run_that_was_stopped_is_not_taken_for(tmp_path, micro_checkpoint, capsys):
+    config = make_config(tmp_path, micro_checkpoint)
+    assert run(config, StopAfter(5)) is None
+    assert "of 4\n" in capsys.readouterr().out  # "saved step … of 4"
+    with pytest.raises(UserError, match="is a training that has not ended"):
+        loading.load(tmp_path / "finetuned")
+    one, two = sorted((tmp_path / "images" / "bag").iterdir())[:2]
+    one.write_bytes(two.read_bytes())
+    with pytest.raises(UserError, match="The training images have changed"):
+        run(config)
+
+
+def test_a_damaged_result_is_written_again_while_its_checkpoint_is_there(
+    tmp_path, micro_checkpoint, capsys
+):
+    config = make_config(tmp_path, micro_checkpoint, num_steps=2)
+    run(config)
+    output = tmp_path / "finetuned"
+    weights = output / "unet" / "diffusion_pytorch_model.safetensors"
+    before, index = weights.read_bytes(), output / "model_index.json"
+    weights.write_bytes(before[:-1] + b"x")
+    index.unlink()
+    assert run(config) == 0
+    printed = capsys.readouterr().out
+    assert f"damaged     {weights} is changed" in printed
+    assert f"damaged     {index} is missing" in printed
+    assert weights.read_bytes() == before
+    assert index.exists()
+    shutil.rmtree(output / "checkpoints")
+    assert run(config) == 0  # nothing left to do
+    weights.write_bytes(b"")
+    with pytest.raises(UserError, match=r"the last checkpoint, to write it again, is not there"):
+        run(config)
+
+
+def test_files_of_the_result_have_the_mode_of_any_other(finetuned):
+    output = finetuned["lora"]
+    expected = (output / "config.json").stat().st_mode
+    for name in ("unet/diffusion_pytorch_model.safetensors", "pytorch_lora_weights.safetensors"):
+        assert (output / name).stat().st_mode == expected
+
+
+def test_a_class_without_images_keeps_its_first_token(tmp_path, micro_checkpoint, capsys):
+    config = make_config(tmp_path, micro_checkpoint, method="textual_inversion", num_steps=1)
+    for file in (tmp_path / "images" / "bag").iterdir():
+        file.write_bytes(b"no image")
+    assert run(config) == 0
+    assert "class 'bag' has no image: <bag> stays as it begins" in capsys.readouterr().out
+
+
+def test_a_warm_up_longer_than_the_training_is_noted(tmp_path, micro_checkpoint, capsys):
+    run(make_config(tmp_path, micro_checkpoint, num_steps=3, warmup_steps=3), dry=True)
+    assert "the warm-up of 3 steps is not over in 3" in capsys.readouterr().out
 
 
 def test_tokens_need_a_place_in_the_prompt(tmp_path, micro_checkpoint):
@@ -265,7 +350,7 @@ def test_a_stop_before_the_first_step_leaves_nothing_half_done(tmp_path, micro_c
     stop = threading.Event()
     stop.set()
     config = make_config(tmp_path, micro_checkpoint)
-    assert run(config, stop) == 0
+    assert run(config, stop) is None
     assert not (tmp_path / "finetuned" / "result.json").exists()
     assert run(config) == 0
     assert (tmp_path / "finetuned" / "result.json").exists()

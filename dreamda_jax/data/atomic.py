@@ -117,14 +117,15 @@ def remove_leftovers(directory: Path) -> list[Path]:
 def disk_full_is_a_user_error(directory: Path, *, needed: int) -> Iterator[None]:
     """Turn "no space left" and "quota exceeded" into a message; other errors pass unchanged.
 
-    ArrayRecord reports them as a RuntimeError with the system's text, hence the look at the text.
+    ArrayRecord (a RuntimeError) and orbax (a ValueError) report them with the system's text, hence
+    the look at the text.
 
     Raises:
         UserError: the disk or the quota is full.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         codes = (errno.ENOSPC, errno.EDQUOT)
         is_full = getattr(error, "errno", None) in codes or any(
             os.strerror(code) in str(error) for code in codes

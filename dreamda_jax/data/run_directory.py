@@ -7,6 +7,7 @@
 Several hosts may share the directory: whoever comes first creates a file, the others compare.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dreamda_jax.data import atomic
+from dreamda_jax.data import atomic, run_settings
 from dreamda_jax.data.software import software_versions
 from dreamda_jax.errors import UserError
 
@@ -33,7 +34,6 @@ _MADE = (  # a shard; a checkpoint of a training, of a stage of it, of a fine-tu
     *("done/*.json", "run-*/checkpoints/[0-9]*", "run-*/*/checkpoints/[0-9]*"),
     *("checkpoints/[0-9]*", "run-*/*/verdicts.parquet"),
 )
-_ABSENT = object()
 _LOG = logging.getLogger(__name__)
 _held_descriptors: set[int] = set()
 
@@ -102,7 +102,7 @@ def open_run(directory: Path, settings: Mapping[str, Any], *, process_index: int
             "Change its permissions or give another one."
         ) from error
     try:
-        content = {"format": _FORMAT, "settings": _plain(settings)}
+        content = {"format": _FORMAT, "settings": run_settings.plain(settings)}
         with atomic.disk_full_is_a_user_error(directory, needed=100_000):
             config = directory / "config.json"
             created = atomic.create_if_absent(config, atomic.to_json(content))
@@ -110,7 +110,7 @@ def open_run(directory: Path, settings: Mapping[str, Any], *, process_index: int
                 check_settings(directory, settings)
                 here = _read_config(config) or {}
                 # Nothing was made, so there is nothing to protect: take the new settings.
-                if process_index == 0 and settings_difference(here, content["settings"]):
+                if process_index == 0 and run_settings.difference(here, content["settings"]):
                     atomic.write_atomically(config, atomic.to_json(content))
             _record_versions(directory)
         run.resumed = not created
@@ -121,7 +121,7 @@ def open_run(directory: Path, settings: Mapping[str, Any], *, process_index: int
 
 
 def check_free_space(path: Path, *, needed: int) -> None:
-    """Compare an estimate with what is free where `path` is or will be.
+    """Compare an estimate of what is still to be written with what is free at `path`.
 
     Raises:
         UserError: `needed` bytes do not fit; the message gives both numbers.
@@ -129,9 +129,18 @@ def check_free_space(path: Path, *, needed: int) -> None:
     free = free_bytes(path)
     if needed > free:
         raise UserError(
-            f"About {needed:,} bytes are needed in {path}, and {free:,} are free. Free some space, "
-            "give another output directory, or make fewer images."
+            f"About {needed:,} bytes are needed in {path}, and {free:,} are free. Free some space "
+            "or give another output directory."
         )
+
+
+def held_bytes(path: Path) -> int:
+    """Bytes of the files in a directory and below it; 0 if it is not there."""
+    total = 0
+    for file in Path(path).rglob("*"):
+        with contextlib.suppress(OSError):  # a live run may remove it in the meantime
+            total += file.lstat().st_size if file.is_file() else 0
+    return total
 
 
 def free_bytes(path: Path) -> int:
@@ -140,19 +149,6 @@ def free_bytes(path: Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def settings_difference(here: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One line for each field that differs, such as `method.noise_scale: 3.0 here, 5.0 now`."""
-    old, new = _flatten(_plain(here)), _flatten(_plain(now))
-    lines = []
-    for name in sorted({*old, *new}):
-        left, right = old.get(name, _ABSENT), new.get(name, _ABSENT)
-        # 3 and 3.0 are the same setting; True and 1 are not; NaN equals itself.
-        same = left == right and isinstance(left, bool) == isinstance(right, bool)
-        if not same and repr(left) != repr(right):
-            lines.append(f"{name}: {_show(left)} here, {_show(right)} now")
-    return lines
 
 
 def _refuse_a_foreign_directory(directory: Path) -> None:
@@ -198,11 +194,12 @@ def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
     if not directory.exists():
         return
     _refuse_a_foreign_directory(directory)
-    here = _read_config(directory / "config.json") if (directory / "config.json").exists() else None
-    lines = settings_difference(here or {}, _plain(settings)) if here is not None else []
+    config = directory / "config.json"
+    here = _read_config(config) if config.exists() else None
+    lines = [] if here is None else run_settings.difference(here, settings)
     if lines and _has_made_something(directory):
         raise UserError(
-            f"{directory} was started with other settings:\n  "
+            f"{directory} was started with other settings, or by another command:\n  "
             + "\n  ".join(lines)
             + "\nRestore them to continue that run, or give another output directory. (A sha256 "
             "differs where source images, labels or captions, or the model's files, have changed.)"
@@ -250,7 +247,7 @@ def _record_versions(directory: Path) -> None:
     if atomic.create_if_absent(path, atomic.to_json(versions)):
         return
     try:
-        lines = settings_difference(json.loads(path.read_bytes()), versions)
+        lines = run_settings.difference(json.loads(path.read_bytes()), versions)
     except (ValueError, AttributeError):
         lines = ["versions.json is unreadable"]
     if lines:
@@ -259,32 +256,3 @@ def _record_versions(directory: Path) -> None:
             directory,
             "; ".join(lines),
         )
-
-
-def _plain(value: Any) -> Any:
-    """What JSON makes of a value, so that settings compare equal to their stored form."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a numpy scalar
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"a setting must be a plain value, got {type(value).__name__}: {value!r}")
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _show(value: Any) -> str:
-    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)

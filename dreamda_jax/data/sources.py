@@ -121,6 +121,20 @@ def overridden(source: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str
     return {name: value for name, value in options.items() if name not in apart}
 
 
+def refuse_output_inside(source: Source, output: str) -> None:
+    """Keeps what a run writes out of the folder that its images come from.
+
+    Raises:
+      UserError: its pictures would be images of that set the next time.
+    """
+    root = getattr(source, "root", None)
+    if root is not None and pathlib.Path(output).resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"The output {output} lies in the image folder {root}: what is made would be taken for "
+            "images of it. Give another output directory."
+        )
+
+
 class Spread:
     """So many examples of a source, evenly spread over it, so that sorted classes all appear.
 

@@ -80,6 +80,7 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
     _check_devices(job)
     source = sources.open_source(**config["source"])
     check_labels(source)
+    sources.refuse_output_inside(source, job.output)
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     _refuse_own_start(files.directory, Path(job.output))
     model = loading.open_model(files, dtype=checkpoint.dtype)
@@ -93,6 +94,7 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
         texts = _texts_with_tokens(tokens, **config["prompt"])
         choose = prompts.Prompts(source.label_names, texts, {}, {})
         text_model = _with_tokens(model, tokens)
+        _check_room(text_model, tokens, texts)
     settings = {name: dict(config[name]) for name in _SECTIONS}
     for name in _NOT_THE_RESULT:
         settings["finetune"].pop(name, None)
@@ -126,9 +128,12 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
 def _check_devices(job: Finetune) -> None:
     portion, devices = job.batch_size // job.accumulation, mesh.device_count()
     if portion % devices:
+        portions = f" in {job.accumulation} portions of {portion}" if job.accumulation > 1 else ""
+        fitting = -(-portion // devices) * devices * job.accumulation
         raise UserError(
-            f"finetune.batch_size={job.batch_size} in {job.accumulation} portions is {portion} "
-            f"images at once, which must be a multiple of the {devices} devices of this job"
+            f"finetune.batch_size={job.batch_size}{portions} cannot be shared by the {devices} "
+            f"devices of this job: take a multiple of {devices * job.accumulation}, such as "
+            f"{fitting}"
         )
 
 
@@ -168,6 +173,20 @@ def _with_tokens(model: StableDiffusion, tokens: Sequence[Sequence[str]]) -> Sta
         )
     tokenizer = textual_inversion.extended_tokenizer(model.tokenizer, names)
     return model.with_vocabulary(model.vocabulary + len(names), tokenizer)
+
+
+def _check_room(
+    model: StableDiffusion, tokens: Sequence[Sequence[str]], texts: Sequence[str]
+) -> None:
+    """Tokens behind the place where a prompt is cut would never be trained."""
+    for own, text, ids in zip(tokens, texts, model.tokenize(texts), strict=True):
+        if not set(model.tokenizer.convert_tokens_to_ids(list(own))) <= set(ids.tolist()):
+            raise UserError(
+                f"the prompt {text[:60]!r} … is longer than the text encoder's "
+                f"{model.num_tokens} tokens, and is cut before the last of its {len(own)} new "
+                "ones: give a smaller --config.finetune.num_vectors or a shorter "
+                "--config.prompt.template"
+            )
 
 
 def _adaptation(

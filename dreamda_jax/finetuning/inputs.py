@@ -35,11 +35,13 @@ class Latents(NamedTuple):
       upright: on the disk, float32 [m, 2, 4, h, w]: mean and standard deviation, scaled.
       mirrored: the same of the mirror images; None where none are wanted.
       places: int64 [m], of each row's image in its source.
+      digest: sha256 (hex) of all images.
     """
 
     upright: np.ndarray
     mirrored: np.ndarray | None
     places: np.ndarray
+    digest: str
 
 
 def compute_latents(
@@ -89,7 +91,7 @@ def compute_latents(
     if swept is None:
         return None
     rows = [swept.features[each.name].values for each in channels]
-    return Latents(rows[0], rows[1] if flip else None, swept.places)
+    return Latents(rows[0], rows[1] if flip else None, swept.places, swept.digest)
 
 
 def _moments(model: StableDiffusion, params: Params, images: jax.Array) -> jax.Array:

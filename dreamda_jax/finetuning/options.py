@@ -1,6 +1,7 @@
 """Section "finetune" of a configuration, checked."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from dreamda_jax.diffusion.loss_weights import Weighting
@@ -101,6 +102,10 @@ class Finetune:
                 *("checkpoint_every", "sample_every", "sample_guidance_scale"),
             ),
         }
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{field.name} must be a finite number, got {value}")
         for least, names in at_least.items():
             for name in names:
                 if getattr(self, name) < least:

@@ -11,7 +11,9 @@ from dreamda_jax import mesh as meshes
 from dreamda_jax.finetuning.build import Finetuning
 from dreamda_jax.finetuning.prepare import Prepared
 from dreamda_jax.finetuning.programs import Programs
+from dreamda_jax.report.finetuning_summary import divergence_advice
 from dreamda_jax.report.sample_sheet import sample_sheet
+from dreamda_jax.training.loop import Diverged
 from dreamda_jax.training.state import TrainState
 
 _DIRECTORY = "samples"
@@ -50,12 +52,24 @@ class Pictures:
         return self._parts.output / _DIRECTORY / f"step-{step:06d}.png"
 
     def draw(self, state: TrainState) -> dict[str, float]:
-        """Writes the sheet of a state; there are no metrics of it."""
+        """Writes the sheet of a state; there are no metrics of it.
+
+        Raises:
+          Diverged: what the network makes are no numbers.
+        """
         if self._prompts:
             mesh = self._programs.mesh
             noise, text = meshes.global_rows(mesh, (self._noise, np.asarray(self._text)))
             trained = state.variables["params"]
-            made = meshes.to_host(self._programs.pictures(self._frozen, trained, noise, text))
+            made, finite = meshes.to_host(
+                self._programs.pictures(self._frozen, trained, noise, text)
+            )
+            if not finite:
+                advice = divergence_advice(clip_norm=self._parts.job.clip_norm)
+                raise Diverged(
+                    f"training diverged: what the model of step {int(state.step):,} makes of a "
+                    f"prompt are no numbers, and no checkpoint of it is kept. {advice}"
+                )
             if meshes.process_index() == 0:
                 pictures = made[: len(self._prompts)]
                 sample_sheet(pictures, self._prompts, self.file(int(state.step)))

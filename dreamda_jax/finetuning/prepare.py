@@ -19,7 +19,7 @@ from dreamda_jax.finetuning.inputs import Latents
 from dreamda_jax.finetuning.programs import EMPTY
 from dreamda_jax.models import loading
 from dreamda_jax.models.file_digest import file_digest
-from dreamda_jax.models.tokenizer import count_cut
+from dreamda_jax.models.tokenizer import find_cut
 from dreamda_jax.models.weights import shard_files
 from dreamda_jax.report.progress import Progress
 from dreamda_jax.types import Params
@@ -74,10 +74,11 @@ def prepare(parts: Finetuning, mesh: Mesh, stop: threading.Event) -> Prepared | 
     if latents is None:
         return None
     _check(parts, latents)
+    _report_untrained(parts, latents)
     examples = (parts.source[int(place)] for place in latents.places)
     own = [parts.choose_prompts.of_image(each.label, each.name, each.text) for each in examples]
     table = inputs.list_prompts([*own, *([prompt] for prompt in parts.class_prompts)])
-    _report_cut(parts, table.texts)
+    _report_cut(parts, table.texts[1:])  # without the empty one
     with_tokens = parts.adaptation.takes_token_ids
     text_encoder = load("text_encoder", split=False)
     texts = [""] if with_tokens else table.texts
@@ -138,7 +139,10 @@ def _check(parts: Finetuning, latents: Latents) -> None:
     if not count:
         raise UserError(f"none of the {total:,} images of {parts.source.name} can be decoded")
     if count < total:
-        print(f"note        {total - count:,} of {total:,} images cannot be decoded, left out")
+        broken = sorted(set(range(total)) - set(latents.places.tolist()))
+        named = ", ".join(parts.source[place].name for place in broken[:3])
+        more = ", …" if len(broken) > 3 else ""
+        print(f"note        {len(broken):,} of {total:,} images cannot be decoded: {named}{more}")
     if count < batch:
         print(
             f"note        a batch of {batch:,} is larger than the set of {count:,} images: each is "
@@ -147,12 +151,21 @@ def _check(parts: Finetuning, latents: Latents) -> None:
         )
 
 
+def _report_untrained(parts: Finetuning, latents: Latents) -> None:
+    seen = {parts.source[int(place)].label for place in latents.places} if parts.tokens else set()
+    for label, own in enumerate(parts.tokens):
+        if label not in seen:
+            name = parts.source.label_names[label]
+            print(f"note        class {name!r} has no image: {own[0]} stays as it begins")
+
+
 def _report_cut(parts: Finetuning, texts: list[str]) -> None:
     length = parts.text_model.num_tokens
-    cut = count_cut(parts.text_model.tokenizer, texts, length=length)
+    cut = find_cut(parts.text_model.tokenizer, texts, length=length)
     if cut:
         print(
-            f"note        {cut:,} of {len(texts):,} prompts are longer than the text encoder's "
-            f"{length} tokens; what comes after that is cut off",
+            f"note        {len(cut):,} of {len(texts):,} prompts are longer than the text "
+            f"encoder's {length} tokens; what comes after that is cut off. The first: "
+            f"{cut[0][:70]!r} …",
             flush=True,
         )

@@ -104,7 +104,7 @@ class Programs:
 
     def _pictures(
         self, frozen: Mapping[str, Any], trained: Params, noise: jax.Array, text: jax.Array
-    ) -> Image:
+    ) -> tuple[Image, jax.Array]:
         """Pictures from prompts: deterministic DDIM with guidance, no image to start from.
 
         Args:
@@ -114,7 +114,7 @@ class Programs:
           text: context or token ids of each row.
 
         Returns:
-          uint8 [b, h, w, 3].
+          (uint8 [b, h, w, 3], whether all latents are finite numbers).
         """
         model, job, whole = self._model, self._job, self._whole(frozen)
         denoiser = self._adaptation.denoiser(self._whole(trained), whole)
@@ -138,7 +138,8 @@ class Programs:
         reversed_ = sample.perturbed_reverse(
             predict, noise, executed, noise=None, step_noise=lambda *_: jnp.zeros(())
         )
-        return model.decode_latents(whole, reversed_.latents)
+        latents = reversed_.latents
+        return model.decode_latents(whole, latents), jnp.isfinite(latents).all()
 
     def _whole(self, tree: Any) -> Any:
         """Parameters in the model's dtype, whole on every device."""

@@ -5,11 +5,14 @@ import functools
 import threading
 import time
 from collections.abc import Generator
+from pathlib import Path
 
 import jax
+import numpy as np
 
 from dreamda_jax import mesh as meshes
 from dreamda_jax.data import atomic
+from dreamda_jax.errors import UserError
 from dreamda_jax.finetuning.build import Finetuning
 from dreamda_jax.finetuning.loss import Batch
 from dreamda_jax.finetuning.pictures import Pictures
@@ -20,13 +23,9 @@ from dreamda_jax.finetuning.stream import finetuning_batches
 from dreamda_jax.report import finetuning_summary
 from dreamda_jax.report.training_log import read_log
 from dreamda_jax.training.fit import fit
-from dreamda_jax.training.loop import Fitted
+from dreamda_jax.training.loop import Diverged, Fitted
 
-RESULT = "result.json"
-_ADVICE = (
-    "Try a lower --config.finetune.learning_rate, a longer --config.finetune.warmup_steps or a "
-    "smaller --config.finetune.clip_norm, with another --config.finetune.output."
-)
+_IMAGES = "images.json"
 
 
 def open_programs(parts: Finetuning) -> Programs:
@@ -57,6 +56,7 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
     prepared = prepare(parts, programs.mesh, stop)
     if prepared is None:
         return None
+    _refuse_changed_images(parts.output, prepared.latents.digest)
     state = programs.first_state(prepared.start)
     frozen = frozen_parameters(parts, prepared)
     pictures = Pictures(parts, programs, prepared, frozen)
@@ -77,12 +77,25 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
         checkpoint_every=job.steps_per_checkpoint,
         validate_every=job.steps_per_sheet,
         describe=lambda means: f"loss {means['loss']:.4f}, mse {means['mse']:.4f}",
-        advice=_ADVICE,
+        advice=finetuning_summary.divergence_advice(clip_norm=job.clip_norm),
         stop=stop,
     )
     if not fitted.finished:
         return None
     return _conclude(parts, pictures, fitted, seconds=time.monotonic() - started)
+
+
+def _refuse_changed_images(output: Path, digest: str) -> None:
+    """The settings know names and labels; these are the bytes."""
+    file, content = output / _IMAGES, atomic.to_json({"sha256": digest})
+    if atomic.create_if_absent(file, content) or file.read_bytes() == content:
+        return
+    if any((output / "checkpoints").glob("[0-9]*")):
+        raise UserError(
+            f"The training images have changed since {output} was begun: same names, other "
+            "content. Restore them, or give another --config.finetune.output."
+        )
+    atomic.write_atomically(file, content)
 
 
 def _batches(
@@ -106,19 +119,20 @@ def _batches(
 
 
 def _conclude(parts: Finetuning, pictures: Pictures, fitted: Fitted, *, seconds: float) -> str:
-    trained = meshes.to_host(fitted.state.variables["params"])
-    arguments, sheet = "", pictures.file(parts.job.num_steps)
-    rate = fitted.images / fitted.seconds if fitted.seconds else 0.0
+    job, trained = parts.job, meshes.to_host(fitted.state.variables["params"])
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trained)):
+        advice = finetuning_summary.divergence_advice(clip_norm=job.clip_norm)
+        raise Diverged(f"training diverged at its last step, {job.num_steps:,}. {advice}")
+    arguments, sheet = "", pictures.file(job.num_steps)
+    rate = fitted.images / fitted.seconds if fitted.seconds else None
     if meshes.process_index() == 0:
-        arguments = write_result(parts, trained)
-        content = {
-            "steps": parts.job.num_steps,
+        measured = {
+            "steps": job.num_steps,
             "loss": read_log(parts.output)[-1]["train/loss"],
             "images_per_second": rate,
-            "seconds": seconds,
-            "use": arguments,
+            "seconds_of_last_process": seconds,
         }
-        atomic.write_atomically(parts.output / RESULT, atomic.to_json(content))
+        arguments = write_result(parts, trained, measured)
     return finetuning_summary.end(
         parts.output,
         seconds=seconds,

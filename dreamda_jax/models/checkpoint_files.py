@@ -83,6 +83,10 @@ def find_checkpoint(
                 "or a hub id such as org/name."
             )
         directory = _download(str(path), revision=revision)
+    elif (directory / "checkpoints").is_dir() and not (directory / "unet").is_dir():
+        raise UserError(
+            f"{directory} is a training that has not ended: run its command again to continue it."
+        )
     names = _list_directory(directory)
     chosen = _choose(names, where=str(directory))
     return CheckpointFiles(

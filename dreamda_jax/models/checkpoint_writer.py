@@ -100,7 +100,10 @@ def write_tensors(
     """A safetensors file; `metadata` comes beside PyTorch's own mark."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic.temporary(file) as scratch:
+        scratch.touch()
+        mode = scratch.stat().st_mode  # safetensors' own is for the owner only
         save_file(dict(tensors), scratch, metadata={"format": "pt", **(metadata or {})})
+        scratch.chmod(mode)
         atomic.replace_durably(scratch, file)
 
 

@@ -67,12 +67,14 @@ def encode_prompts(
     return ids
 
 
-def count_cut(tokenizer: Any, prompts: Sequence[str], *, length: int) -> int:
-    """How many of the prompts have more than `length` tokens, and are cut by `encode_prompts`."""
+def find_cut(tokenizer: Any, prompts: Sequence[str], *, length: int) -> list[str]:
+    """Those of the prompts that have more than `length` tokens, and are cut by `encode_prompts`."""
     longest = getattr(tokenizer, "model_max_length", length)
     with _no_warning_of_length():
         encoded = tokenizer(list(prompts), truncation=False).input_ids if prompts else []
-    return sum(len(ids) > min(length, longest) for ids in encoded)
+    return [
+        text for text, ids in zip(prompts, encoded, strict=True) if len(ids) > min(length, longest)
+    ]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFont
 
-from dreamda_jax.data.atomic import write_atomically
+from dreamda_jax.data.atomic import disk_full_is_a_user_error, write_atomically
 
 Colour = tuple[int, int, int]
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
@@ -41,7 +41,12 @@ def fit(text: str, font: Font, width: int) -> str:
 
 
 def save_png(sheet: Image.Image, path: Path) -> None:
-    """Writes a PNG, replacing an older one in one step."""
+    """Writes a PNG, replacing an older one in one step.
+
+    Raises:
+      UserError: the disk is full.
+    """
     encoded = io.BytesIO()
     sheet.save(encoded, format="PNG")
-    write_atomically(path, encoded.getvalue())
+    with disk_full_is_a_user_error(path.parent, needed=encoded.tell()):
+        write_atomically(path, encoded.getvalue())

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dreamda_jax.report.summary import readable_bytes
+from dreamda_jax.report.summary import readable_bytes, readable_flops
 
 
 def start(
@@ -20,7 +20,10 @@ def start(
     accumulation: int,
     optimizer: str,
     weighting: str,
-    step_flops: float,
+    warmup_steps: int,
+    image_flops: float,
+    num_sheets: int,
+    sheet_flops: float,
     num_bytes: int,
     output: str,
 ) -> str:
@@ -40,44 +43,65 @@ def start(
       accumulation: portions of a batch.
       optimizer: in words.
       weighting: of noise levels, in words.
-      step_flops: of training the U-Net on one image.
+      warmup_steps: of the learning rate.
+      image_flops: of training the U-Net on one image.
+      num_sheets: of pictures, over the whole training.
+      sheet_flops: of one of them.
       num_bytes: that checkpoints and result may take.
       output: the directory.
     """
     split = f", state split over {fsdp}" if fsdp > 1 else ""
     portions = f" in {accumulation} portions" if accumulation > 1 else ""
-    teraflop = step_flops * num_steps * batch_size / 1e12
-    cost = f"{teraflop:,.0f}" if teraflop >= 100 else f"{teraflop:.3g}"
-    return "\n".join(
-        [
-            f"devices     {devices}{split}",
-            f"model       {model}",
-            f"method      {method}, {num_trained / 1e6:.3g} M trained parameters",
-            f"data        {num_images:,} images of {num_classes} classes, "
-            f"{resolution}x{resolution}",
-            f"steps       {num_steps:,}, batches of {batch_size:,}{portions}, "
-            f"{num_steps * batch_size / num_images:,.1f} epochs",
-            f"optimizer   {optimizer}",
-            f"loss        {weighting}",
-            f"cost        about {cost} TFLOP in all",
-            f"output      {output}, at most about {readable_bytes(num_bytes)}",
-        ]
-    )
+    millions = num_trained / 1e6
+    trained = f"{millions:.3g} million" if millions >= 0.1 else f"{num_trained:,}"
+    training, pictures = image_flops * num_steps * batch_size, sheet_flops * num_sheets
+    cost = f"about {readable_flops(training)}"
+    if num_sheets:
+        cost += f", and {readable_flops(pictures)} for {num_sheets:,} sheets of pictures"
+    lines = [
+        f"devices     {devices}{split}",
+        f"model       {model}",
+        f"method      {method}, {trained} trained parameters",
+        f"data        {num_images:,} images of {num_classes} classes, {resolution}x{resolution}",
+        f"steps       {num_steps:,}, batches of {batch_size:,}{portions}, "
+        f"{num_steps * batch_size / num_images:,.1f} epochs",
+        f"optimizer   {optimizer}",
+        f"loss        {weighting}",
+        f"cost        {cost}",
+        f"output      {output}, at most about {readable_bytes(num_bytes)}",
+    ]
+    if warmup_steps >= num_steps:
+        lines.append(
+            f"note        the warm-up of {warmup_steps:,} steps is not over in {num_steps:,}: the "
+            "learning rate never reaches its peak"
+        )
+    return "\n".join(lines)
 
 
-def end(directory: Path, *, seconds: float, rate: float, sheet: Path | None, next_: str) -> str:
+def end(
+    directory: Path, *, seconds: float, rate: float | None, sheet: Path | None, next_: str
+) -> str:
     """Where the result is, and how to use it.
 
     Args:
       directory: of the result.
       seconds: this process took.
-      rate: images per second, compilation left out; 0: not measured.
+      rate: images per second of training alone, without compilation; None: not measured.
       sheet: the last sheet of pictures.
       next_: the arguments with which `generate` uses the result.
     """
-    speed = f", {rate:,.2f} images/s after compilation" if rate else ""
+    speed = f", {rate:,.2f} images/s while training" if rate else ""
     lines = [f"done        {directory}, {seconds:,.0f} s in this process{speed}"]
     if sheet is not None:
         lines.append(f"look at     {sheet}")
     lines.append(f"next        python -m dreamda_jax.generate --config ... {next_}")
     return "\n".join(lines)
+
+
+def divergence_advice(*, clip_norm: float) -> str:
+    """What to try when a loss is no number any more."""
+    clip = "a smaller" if clip_norm else "a positive"
+    return (
+        "Try a lower --config.finetune.learning_rate, a longer --config.finetune.warmup_steps or "
+        f"{clip} --config.finetune.clip_norm, with another --config.finetune.output."
+    )

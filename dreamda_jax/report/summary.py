@@ -32,8 +32,8 @@ def start(
             f"model     {model}",
             f"seeds     {num_seeds:,} images of {num_classes} classes, {resolution}x{resolution}",
             f"images    {images:,} to make with {method}, {num_variants} per seed{resumed}",
-            f"cost      {price.unet_rows:.1f} U-Net rows, {_tflop(price.flops)} per image; "
-            f"{_tflop(price.flops * images)} in all",
+            f"cost      {price.unet_rows:.1f} U-Net rows, {readable_flops(price.flops)} per image; "
+            f"{readable_flops(price.flops * images)} in all",
             f"output    {output}, at most about {readable_bytes(num_bytes)}",
         ]
     )
@@ -97,6 +97,7 @@ def readable_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _tflop(flops: float) -> str:
+def readable_flops(flops: float) -> str:
+    """Such as "1,450 TFLOP" or "0.0123 TFLOP"."""
     tera = flops / 1e12
     return f"{tera:,.0f} TFLOP" if tera >= 100 else f"{tera:.3g} TFLOP"

@@ -74,7 +74,7 @@ def fit(
         progress = stack.enter_context(
             contextlib.closing(Progress(num_steps * batch_size, done=start * batch_size))
         )
-        return loop.Loop(
+        fitted = loop.Loop(
             step=step,
             num_steps=num_steps,
             batch_size=batch_size,
@@ -90,3 +90,6 @@ def fit(
             checkpoints=checkpoints,
             stop=stop,
         ).run(state, stack.enter_context(contextlib.closing(batches(start))))
+    if not fitted.finished and int(fitted.state.step):
+        print(f"saved       step {int(fitted.state.step):,} of {num_steps:,}", flush=True)
+    return fitted

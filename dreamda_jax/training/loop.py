@@ -139,11 +139,12 @@ class Loop:
         fetched = [self._pending.popleft() for _ in range(count)]
         values = jax.device_get([metrics for _, metrics in fetched])
         for (step, _), metrics in zip(fetched, values, strict=True):
-            if not all(math.isfinite(metrics[name]) for name in ("loss", "gradient_norm")):
-                raise self._diverged(step, metrics)
-            if step % self.log_every == 0 or step == self.num_steps:
+            finite = all(math.isfinite(metrics[name]) for name in ("loss", "gradient_norm"))
+            if step % self.log_every == 0 or step == self.num_steps or not finite:
                 numbers = {f"train/{name}": float(value) for name, value in metrics.items()}
                 self.log.write(step, {"epoch": step / self.steps_per_epoch, **numbers})
+            if not finite:
+                raise self._diverged(step, metrics)
         means = {name: float(np.mean([row[name] for row in values])) for name in values[0]}
         self._loss = means["loss"]
         now = time.monotonic()

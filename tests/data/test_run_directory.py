@@ -18,8 +18,8 @@ from dreamda_jax.data.run_directory import (
     check_free_space,
     check_settings,
     open_run,
-    settings_difference,
 )
+from dreamda_jax.data.run_settings import difference
 from dreamda_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -81,11 +81,21 @@ def make_something(directory):
 
 
 def test_difference_of_values():
-    assert settings_difference({"a": 3, "p": (1, 2)}, {"a": 3.0, "p": [1, 2]}) == []
-    assert settings_difference({"a": float("nan")}, {"a": float("nan")}) == []
-    assert settings_difference({"a": True}, {"a": 1}) == ["a: true here, 1 now"]
+    assert difference({"a": 3, "p": (1, 2)}, {"a": 3.0, "p": [1, 2]}) == []
+    assert difference({"a": float("nan")}, {"a": float("nan")}) == []
+    assert difference({"a": True}, {"a": 1}) == ["a: true here, 1 now"]
     with pytest.raises(TypeError, match="plain value"):
-        settings_difference({"a": object()}, {})
+        difference({"a": object()}, {})
+
+
+def test_a_section_that_only_one_side_has_is_one_line():
+    generated = {"method": {"noise_scale": 3.0, "steps": 50}, "image": {"resolution": 8}}
+    trained = {"train": {"num_steps": 3, "seed": 0}, "image": {"resolution": 16}}
+    assert difference(generated, trained) == [
+        "section method: not now",
+        "section train: not here",
+        "image.resolution: 8 here, 16 now",
+    ]
 
 
 def test_other_software_is_told(tmp_path, monkeypatch, caplog):
@@ -187,3 +197,11 @@ def test_free_space(tmp_path):
     with pytest.raises(UserError, match="About 1,000,000,000,000,000,000 bytes are needed"):
         check_free_space(tmp_path, needed=10**18)
     assert free > 0
+
+
+def test_held_bytes(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").write_bytes(b"12345")
+    (tmp_path / "y").write_bytes(b"123")
+    assert run_directory.held_bytes(tmp_path) == 8
+    assert run_directory.held_bytes(tmp_path / "absent") == 0

@@ -14,7 +14,7 @@ from dreamda_jax.models import loading
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]
-METHODS = ("full", "textual_inversion")  # the second has frozen networks
+METHODS = ("full", "lora", "textual_inversion")  # the last two have frozen networks
 
 
 @pytest.fixture(scope="module")

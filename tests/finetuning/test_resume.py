@@ -75,7 +75,7 @@ def test_a_stop_between_checkpoints_saves_the_step_at_hand(whole, micro_checkpoi
     output = directory / "asked"
     config = make_config(directory, micro_checkpoint, output=str(output), **OPTIONS)
     # Asked once for each batch of latents that is not in the cache (none), then before each step.
-    assert run(config, StopAfter(5)) == 0
+    assert run(config, StopAfter(5)) is None
     kept = sorted(int(path.name) for path in (output / "checkpoints").iterdir())
     assert kept[-1] not in (0, 3, 6, 9, 12)
     assert not (output / "result.json").exists()
@@ -87,7 +87,7 @@ def test_a_damaged_newest_checkpoint_costs_one_interval(whole, micro_checkpoint,
     directory, expected = whole
     output = directory / "damaged"
     config = make_config(directory, micro_checkpoint, output=str(output), **OPTIONS)
-    assert run(config, StopAfter(8)) == 0
+    assert run(config, StopAfter(8)) is None
     newest = max((output / "checkpoints").iterdir(), key=lambda path: int(path.name))
     for file in newest.rglob("*"):
         if file.is_file() and file.stat().st_size > 1000:

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from dreamda_jax.models.tokenizer import count_cut, encode_prompts, load_tokenizer
+from dreamda_jax.models.tokenizer import encode_prompts, find_cut, load_tokenizer
 from tests.models.make_checkpoint import SAMPLE
 
 LENGTH = 16
@@ -21,9 +21,9 @@ def tokenizer():
 
 
 def test_prompts_that_are_cut_are_counted(tokenizer):
-    assert count_cut(tokenizer, [FITS, "", "a bag"], length=LENGTH) == 0
-    assert count_cut(tokenizer, [TOO_LONG, FITS, "a " * 200, ""], length=LENGTH) == 2
-    assert count_cut(tokenizer, [], length=LENGTH) == 0
+    assert len(find_cut(tokenizer, [FITS, "", "a bag"], length=LENGTH)) == 0
+    assert len(find_cut(tokenizer, [TOO_LONG, FITS, "a " * 200, ""], length=LENGTH)) == 2
+    assert len(find_cut(tokenizer, [], length=LENGTH)) == 0
 
 
 def test_cut_is_what_encoding_loses(tokenizer):
@@ -34,16 +34,16 @@ def test_cut_is_what_encoding_loses(tokenizer):
     lost = (wide[:, LENGTH:] != tokenizer.pad_token_id).any(axis=1)
     lost |= (kept != wide[:, :LENGTH]).any(axis=1)
     for prompt, cut in zip(prompts, lost, strict=True):
-        assert count_cut(tokenizer, [prompt], length=LENGTH) == cut
+        assert len(find_cut(tokenizer, [prompt], length=LENGTH)) == cut
     assert lost.tolist() == [False, True, False, True, False]
 
 
 def test_the_shorter_of_both_lengths_counts(tokenizer):
     assert tokenizer.model_max_length == LENGTH
-    assert count_cut(tokenizer, [TOO_LONG], length=77) == 1
-    assert count_cut(tokenizer, [FITS], length=LENGTH - 1) == 1
+    assert len(find_cut(tokenizer, [TOO_LONG], length=77)) == 1
+    assert len(find_cut(tokenizer, [FITS], length=LENGTH - 1)) == 1
     tokenizer.model_max_length = 77
-    assert count_cut(tokenizer, [TOO_LONG], length=77) == 0
+    assert len(find_cut(tokenizer, [TOO_LONG], length=77)) == 0
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def warnings():
 
 
 def test_counting_says_nothing(tokenizer, warnings):
-    assert count_cut(tokenizer, [TOO_LONG], length=LENGTH) == 1
+    assert len(find_cut(tokenizer, [TOO_LONG], length=LENGTH)) == 1
     assert warnings == []
     load_tokenizer(SAMPLE / "tokenizer")(TOO_LONG)  # which warns once
     assert len(warnings) == 1
@@ -71,13 +71,13 @@ def test_warnings_are_on_again_after_a_failure():
         raise RuntimeError("no ids")
 
     with pytest.raises(RuntimeError, match="no ids"):
-        count_cut(fail, ["a"], length=LENGTH)
+        find_cut(fail, ["a"], length=LENGTH)
     assert not LOGGER.disabled
 
 
 def test_counting_changes_no_encoding(tokenizer):
     before = encode_prompts(tokenizer, [TOO_LONG], length=LENGTH, vocabulary=VOCABULARY)
-    count_cut(tokenizer, [TOO_LONG], length=LENGTH)
+    find_cut(tokenizer, [TOO_LONG], length=LENGTH)
     after = encode_prompts(tokenizer, [TOO_LONG], length=LENGTH, vocabulary=VOCABULARY)
     np.testing.assert_array_equal(before, after)
     assert before.shape == (1, LENGTH)

@@ -1,0 +1,59 @@
+"""The settings of a run as plain values, and what differs between two of them."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+_ABSENT = object()
+
+
+def difference(here: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for each field that differs, such as `method.noise_scale: 3.0 here, 5.0 now`.
+
+    A section that only one side has, as where another command made the directory, is one line.
+    """
+    old_sections, new_sections = plain(here), plain(now)
+    lines = []
+    for name in sorted(old_sections.keys() ^ new_sections.keys()):
+        if isinstance(old_sections.get(name, new_sections.get(name)), Mapping):
+            lines.append(f"section {name}: {'not now' if name in old_sections else 'not here'}")
+            old_sections.pop(name, None)
+            new_sections.pop(name, None)
+    old, new = _flatten(old_sections), _flatten(new_sections)
+    for name in sorted({*old, *new}):
+        left, right = old.get(name, _ABSENT), new.get(name, _ABSENT)
+        # 3 and 3.0 are the same setting; True and 1 are not; NaN equals itself.
+        same = left == right and isinstance(left, bool) == isinstance(right, bool)
+        if not same and repr(left) != repr(right):
+            lines.append(f"{name}: {_show(left)} here, {_show(right)} now")
+    return lines
+
+
+def plain(value: Any) -> Any:
+    """What JSON makes of a value, so that settings compare equal to their stored form."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a numpy scalar
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a setting must be a plain value, got {type(value).__name__}: {value!r}")
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _show(value: Any) -> str:
+    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)

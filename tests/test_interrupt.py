@@ -1,0 +1,43 @@
+"""A signal ends a job at a clean point; one that was done by then is done."""
+
+import os
+import signal
+
+import pytest
+
+from dreamda_jax import interrupt
+
+
+def job(result):
+    """Signals its own process, waits to be told, and ends with `result`."""
+
+    def work(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(timeout=10)
+        return result
+
+    return work
+
+
+def test_a_job_with_work_left_is_stopped(capsys):
+    assert interrupt.exit_code(job(None)) == 128 + signal.SIGTERM
+    assert "run the same command again" in capsys.readouterr().out
+
+
+def test_a_job_that_was_done_by_then_is_done(capsys):
+    assert interrupt.exit_code(job(0)) == 0
+    assert "stopped by" not in capsys.readouterr().out
+
+
+def test_handlers_are_as_before():
+    before = signal.getsignal(signal.SIGTERM)
+    interrupt.exit_code(job(0))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_error_passes():
+    def fail(stop):
+        raise ValueError("of the job")
+
+    with pytest.raises(ValueError, match="of the job"):
+        interrupt.run_interruptibly(fail)
