@@ -87,6 +87,7 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
 
 def _refuse_changed_images(output: Path, digest: str) -> None:
     """The settings know names and labels; these are the bytes."""
+    output.mkdir(parents=True, exist_ok=True)
     file, content = output / _IMAGES, atomic.to_json({"sha256": digest})
     if atomic.create_if_absent(file, content) or file.read_bytes() == content:
         return
