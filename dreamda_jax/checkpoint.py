@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from dreamda_jax import agreement
 from dreamda_jax.data import atomic
 from dreamda_jax.errors import UserError
 
@@ -75,10 +76,13 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         damaged: list[str] = []
         for step in steps:
+            state, reason = None, ""
             try:
                 state = self._read(step, like)
             except Exception as error:  # orbax raises whatever the broken part of it raises
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+            if not agreement.all_of(not reason):
+                reason = reason or "another process cannot read it"
                 damaged.append(f"{self._directory / str(step)}: {reason}")
                 continue
             for line, old in zip(damaged, steps, strict=False):

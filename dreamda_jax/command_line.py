@@ -44,6 +44,26 @@ def define_dry_run_flag() -> None:
         flags.DEFINE_bool("dry_run", False, "Say what would be made and at what cost, and stop.")
 
 
+def define_host_flags() -> None:
+    """`--coordinator_address` and the like, for entry points that run on many hosts."""
+    if "num_processes" in FLAGS:
+        return
+    flags.DEFINE_string(
+        "coordinator_address",
+        None,
+        "host:port of process 0, the same on every host. Not needed under Slurm and on TPU pods.",
+    )
+    flags.DEFINE_integer("num_processes", None, "How many hosts take part.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+    flags.DEFINE_float("join_timeout", 300.0, "Seconds to wait for the other hosts.", lower_bound=1)
+
+
+def host_flags() -> dict[str, Any]:
+    """The values of those flags, by the names of `distributed.Flags`."""
+    names = ("coordinator_address", "num_processes", "process_id", "join_timeout")
+    return {name: FLAGS[name].value for name in names}
+
+
 def read_config() -> dict[str, Any]:
     """The resolved configuration as nested plain dicts.
 
@@ -172,7 +192,8 @@ def _describe(hint: Any) -> str:
 def _help(module: types.ModuleType) -> str:
     lines = [(module.__doc__ or "").strip(), "", "Flags:"]
     own = FLAGS.get_key_flags_for_module(sys.argv[0])  # absl's name for the main module
-    shared = [FLAGS[name] for name in ("config", "dry_run") if name in FLAGS]
+    names = ("config", "dry_run", "coordinator_address", "num_processes", "process_id")
+    shared = [FLAGS[name] for name in (*names, "join_timeout") if name in FLAGS]
     for flag in [*shared, *own]:
         default = "" if flag.default is None else f" (default: {flag.default})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")

@@ -20,6 +20,7 @@ from dreamda_jax import command_line
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_host_flags()
 flags.DEFINE_string(
     "real", None, "Real images: a folder with one sub-folder per class. Default: section source."
 )
@@ -32,11 +33,13 @@ flags.DEFINE_string(
 
 def main() -> int:
     """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
-    from dreamda_jax import interrupt
+    from dreamda_jax import distributed, interrupt
 
     config = command_line.read_config()
     given = {"real": flags.FLAGS.real, "synthetic": flags.FLAGS.synthetic}
-    return interrupt.exit_code(functools.partial(_evaluate, config, given, flags.FLAGS.dry_run))
+    job = functools.partial(_evaluate, config, given, flags.FLAGS.dry_run)
+    hosts = distributed.Flags(**command_line.host_flags())
+    return interrupt.exit_code(distributed.together(job, hosts))
 
 
 def _evaluate(
@@ -66,6 +69,8 @@ def _evaluate(
     sets = examine.sweep_all(parts, used, stop)
     if sets is None:
         return None
+    if mesh.process_index():
+        return 0  # the first one reports
     settings: dict[str, Any] = {name: config[name] for name in ("evaluate", "clip")}
     made = report.write_report(parts, used, sets, settings)
     print(evaluation_summary.end(made, output=parts.output))

@@ -15,7 +15,13 @@ from dreamda_jax.types import Params
 
 
 def make_and_report(
-    parts: Generation, mine: range, todo: list[int], price: Cost, stop: threading.Event
+    parts: Generation,
+    mine: range,
+    todo: list[int],
+    price: Cost,
+    stop: threading.Event,
+    *,
+    process_index: int,
 ) -> None:
     """Loads the weights, makes the missing shards, and says and records how that went.
 
@@ -25,6 +31,7 @@ def make_and_report(
       todo: of them, those to make.
       price: of one image.
       stop: when set, no further batch is started.
+      process_index: of this process; each has a production log of its own.
 
     Raises:
       UserError: see `make_missing`.
@@ -39,9 +46,7 @@ def make_and_report(
     )
     print(summary.made(statistics, noise_scale=parts.method.noise_scale))
     session = summary.session(statistics, devices=mesh.describe_devices(), price=price)
-    production_log.append_session(
-        parts.layout.directory, session, process_index=mesh.process_index()
-    )
+    production_log.append_session(parts.layout.directory, session, process_index=process_index)
 
 
 def make_missing(

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dreamda_jax import agreement
+from dreamda_jax import mesh as meshes
 from dreamda_jax.data import content, sources
 from dreamda_jax.data.evaluation_stream import EvaluationBatch, evaluation_batches
 from dreamda_jax.data.feature_store import Features, FeatureStore
@@ -28,7 +30,8 @@ class Channel(NamedTuple):
       digest: of everything the rows depend on besides the images.
       shape: of a row.
       dtype: of a row.
-      start: uint8 [b, h, w, 3] -> what `np.asarray` makes rows of; it may still be computed then.
+      start: uint8 [b, h, w, 3] of this host -> its rows (numpy), or those of all hosts as an array
+        on the devices that may still be computed.
     """
 
     name: str
@@ -119,14 +122,31 @@ def sweep(
             num_images=len(source),
             shape=channel.shape,
             dtype=channel.dtype,
+            writes=meshes.process_index() == 0,
         )
         for channel in channels
     ]
+    check_same_progress(stores, cache)
     if not _fill(source, channels, stores, view=view, stop=stop, note=note):
         return None
+    agreement.barrier("features")
     features = {store.name: store.read() for store in stores}
     rows = len(next(iter(features.values())).places)
     return Swept(source, held.labels, features, len(source) - rows, held.digest)
+
+
+def check_same_progress(stores: Sequence[FeatureStore], cache: Path) -> None:
+    """Makes sure that all hosts of a job see the same stores.
+
+    Raises:
+      UserError: they do not.
+    """
+    done = [store.done for store in stores]
+    if not agreement.all_of(agreement.of_first(done) == done):
+        raise UserError(
+            f"The feature cache {cache} is not the same directory on all hosts. Give one on a file "
+            "system that they share, as --config.evaluate.cache or --config.finetune.cache."
+        )
 
 
 def _fill(
@@ -152,6 +172,8 @@ def _fill(
                 resolution=view.resolution,
                 crop=view.crop,
                 num_workers=view.num_workers,
+                host_index=meshes.process_index(),
+                host_count=meshes.process_count(),
             )
         ) as batches,
     ):
@@ -168,7 +190,7 @@ def _fill(
                 print(f"left out    {message}", flush=True)
             if number % _SAVE_EVERY == 0:
                 _save(todo)
-            progress.add(int((batch.index >= 0).sum()), note=note)
+            progress.add(min(view.batch_size, len(rest) - number * view.batch_size), note=note)
         for finish in pending:
             finish()
     _save(todo)
@@ -182,16 +204,20 @@ def _started(
     batch: EvaluationBatch,
     first: int,
 ) -> Callable[[], None]:
-    places = batch.index + first
     started = channel.start(batch.images)
 
     def finish() -> None:
+        # Of all hosts, whose rows are one after the other.
+        here = isinstance(started, np.ndarray)
+        made = agreement.gather_rows(started) if here else meshes.to_host(started)
+        index, mask = agreement.gather_rows(batch.index), agreement.gather_rows(batch.mask)
+        places = index + first
         # Of channels that were stopped at different places, some know a part of the batch.
-        mine = (batch.index >= 0) & (places >= store.done)
+        mine = (index >= 0) & (places >= store.done)
         if not mine.any():
             return
-        kept = mine & batch.mask
-        rows = np.asarray(started)[kept]
+        kept = mine & mask
+        rows = made[kept]
         if rows.dtype.kind == "f" and not np.isfinite(rows).all():
             bad = int(np.argmin(np.isfinite(rows).all(axis=1)))
             raise UserError(

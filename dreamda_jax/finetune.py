@@ -23,18 +23,21 @@ if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_host_flags()
 
 
 def main() -> int:
     """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
-    from dreamda_jax import interrupt
+    from dreamda_jax import distributed, interrupt
 
     config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
-    return interrupt.exit_code(functools.partial(_finetune, config, dry_run))
+    job = functools.partial(_finetune, config, dry_run)
+    hosts = distributed.Flags(**command_line.host_flags())
+    return interrupt.exit_code(distributed.together(job, hosts))
 
 
 def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
-    from dreamda_jax import mesh
+    from dreamda_jax import distributed, mesh
     from dreamda_jax.data import run_directory
     from dreamda_jax.finetuning import build, result, run
 
@@ -44,6 +47,7 @@ def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
     run_directory.check_settings(parts.output, parts.settings)
     if dry_run:
         return 0
+    distributed.check_shared(parts.output)
     with run_directory.open_run(parts.output, parts.settings, process_index=mesh.process_index()):
         if result.is_complete(parts.output, num_steps=parts.job.num_steps):
             print("nothing left to do: the result is there and undamaged")

@@ -17,22 +17,28 @@ from dreamda_jax import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax import build
+    from dreamda_jax.distributed import Hosts
     from dreamda_jax.report.cost import Cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_host_flags()
 
 
 def main() -> int:
     """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
-    from dreamda_jax import interrupt
+    from dreamda_jax import distributed, interrupt
 
     config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
-    return interrupt.exit_code(functools.partial(_generate, config, dry_run))
+    job = functools.partial(_generate, config, dry_run)
+    hosts = distributed.Flags(**command_line.host_flags())
+    return interrupt.exit_code(distributed.apart(job, hosts))
 
 
-def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
-    from dreamda_jax import build, expand, mesh
+def _generate(
+    config: dict[str, Any], dry_run: bool, hosts: "Hosts", stop: threading.Event
+) -> int | None:
+    from dreamda_jax import build, expand
     from dreamda_jax.data import run_directory, shards
 
     parts = build.generation(config)
@@ -41,26 +47,29 @@ def _generate(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
     if ignored:
         more = ", …" if len(ignored) > 3 else ""
         print(f"ignored   {len(ignored)} files that are no images: {', '.join(ignored[:3])}{more}")
-    mine = range(mesh.process_index(), layout.num_shards, mesh.process_count())
+    mine = range(hosts.index, layout.num_shards, hosts.count)
     if dry_run:
         run_directory.check_settings(layout.directory, parts.settings)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
         print(_summary(parts, mine, todo, _price(parts)))
         return 0
-    with run_directory.open_run(
-        layout.directory, parts.settings, process_index=mesh.process_index()
-    ):
+    with run_directory.open_run(layout.directory, parts.settings, process_index=hosts.index):
         shards.remove_leftovers(layout)
         todo = shards.missing_shards(layout, shards=mine, report=print)
         if todo:
             price = _price(parts)
             print(_summary(parts, mine, todo, price), flush=True)
-            expand.make_and_report(parts, mine, todo, price, stop)
+            expand.make_and_report(parts, mine, todo, price, stop, process_index=hosts.index)
         else:
             print("nothing left to do: every shard is there and undamaged")
-        others = shards.missing_shards(layout, checksum=False, remove_damaged=False)
+        others = shards.missing_shards(
+            layout,
+            checksum=False,
+            remove_damaged=False,
+            report=lambda line: None,  # another process may be writing it
+        )
         if not others:
-            _finish(parts)
+            _finish(parts, hosts)
         elif stop.is_set():
             return None
         else:
@@ -108,11 +117,15 @@ def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Co
     )
 
 
-def _finish(parts: "build.Generation") -> None:
+def _finish(parts: "build.Generation", hosts: "Hosts") -> None:
     from dreamda_jax.data import dataset
-    from dreamda_jax.report import summary
+    from dreamda_jax.report import production, summary
 
     side = parts.image.resolution
+    if hosts.count > 1:
+        production.draw_contact_sheet(
+            parts.layout, parts.source, resolution=side, crop=parts.image.crop
+        )
     made = dataset.finish(
         parts.layout,
         label_names=parts.source.label_names,

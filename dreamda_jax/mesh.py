@@ -44,9 +44,9 @@ def process_count() -> int:
 
 
 def describe_devices() -> str:
-    """For a person: such as "8 x TPU v5 lite" or "1 x cpu"."""
-    device = jax.local_devices()[0]
-    return f"{local_device_count()} x {device.device_kind}"
+    """For a person: such as "8 x TPU v5 lite", or "4 hosts of 4 x TPU v5 lite"."""
+    own = f"{local_device_count()} x {jax.local_devices()[0].device_kind}"
+    return f"{process_count()} hosts of {own}" if process_count() > 1 else own
 
 
 def replicate(array: np.ndarray) -> jax.Array:
@@ -165,6 +165,17 @@ def global_rows(mesh: Mesh, tree: Any) -> Any:
     """
     sharding = row_sharding(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def local_rows(rows: np.ndarray) -> np.ndarray:
+    """Of rows [b, ...] that every host has, those that are this host's in `global_rows`."""
+    share = len(rows) // process_count()
+    return rows[process_index() * share : (process_index() + 1) * share]
+
+
+def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """An array that every host has, put where the sharding says, on devices of any host."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def to_host(tree: Any) -> Any:

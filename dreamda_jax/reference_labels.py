@@ -89,4 +89,4 @@ def oracle_labels(
 
 
 def _on(mesh: jax.sharding.Mesh) -> Callable[[np.ndarray], jax.Array]:
-    return functools.partial(jax.device_put, device=meshes.replicated(mesh))
+    return functools.partial(meshes.place, sharding=meshes.replicated(mesh))

@@ -25,18 +25,21 @@ if TYPE_CHECKING:  # JAX and Flax take seconds that --help should not cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_host_flags()
 
 
 def main() -> int:
     """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
-    from dreamda_jax import interrupt
+    from dreamda_jax import distributed, interrupt
 
     config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
-    return interrupt.exit_code(functools.partial(_train, config, dry_run))
+    job = functools.partial(_train, config, dry_run)
+    hosts = distributed.Flags(**command_line.host_flags())
+    return interrupt.exit_code(distributed.together(job, hosts))
 
 
 def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
-    from dreamda_jax import build_training, mesh
+    from dreamda_jax import build_training, distributed, mesh
     from dreamda_jax.data import run_directory
     from dreamda_jax.training_methods import open_method
 
@@ -46,6 +49,7 @@ def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int 
     run_directory.check_settings(output, parts.settings)
     if dry_run:
         return 0
+    distributed.check_shared(output)
     results: list[RunResult] = []
     with run_directory.open_run(output, parts.settings, process_index=mesh.process_index()):
         method = open_method(parts)

@@ -53,6 +53,8 @@ class FeatureStore:
       num_images: n.
       shape: of a row.
       dtype: of a row.
+      writes: whether this process writes. Of several that compute the same rows one does, and the
+        others read when it has finished.
 
     Raises:
       UserError: the cache cannot be written, or the disk is full.
@@ -67,6 +69,7 @@ class FeatureStore:
         num_images: int,
         shape: tuple[int, ...],
         dtype: Any,
+        writes: bool = True,
     ) -> None:
         key = hashlib.sha256(json.dumps([*identity, num_images]).encode()).hexdigest()[:20]
         self.name, self.num_images = name, num_images
@@ -76,6 +79,7 @@ class FeatureStore:
         self._values: np.ndarray | None = None
         self._places: np.ndarray | None = None
         self._lock: Any = None
+        self._writes = writes
 
     @property
     def finished(self) -> bool:
@@ -90,15 +94,18 @@ class FeatureStore:
           places: int [b], of their images.
           done: so many images of the set have been seen now, those without a row included.
         """
-        if self._values is None or self._places is None:
-            self._values, self._places = self._open_to_write()
         end = self._rows + len(values)
-        self._values[self._rows : end] = values
-        self._places[self._rows : end] = places
+        if self._writes:
+            if self._values is None or self._places is None:
+                self._values, self._places = self._open_to_write()
+            self._values[self._rows : end] = values
+            self._places[self._rows : end] = places
         self._rows, self.done = end, done
 
     def save(self) -> None:
         """Makes what was added last: an interrupted run goes on from here."""
+        if not self._writes:
+            return
         for array in (self._values, self._places):
             if isinstance(array, np.memmap):
                 array.flush()
@@ -114,9 +121,16 @@ class FeatureStore:
 
         Raises:
           ValueError: the store is not finished.
+          UserError: another process finished it where this one does not see it.
         """
         if not self.finished:
             raise ValueError(f"{self._directory}: {self.done} of {self.num_images} images are done")
+        if not self._writes and self._read_progress() != (self.done, self._rows):
+            raise UserError(
+                f"The feature cache {self._directory.parent} is not the same directory on all "
+                "hosts. Give one on a file system that they share, as --config.evaluate.cache or "
+                "--config.finetune.cache."
+            )
         if not self._rows:  # an empty memory map cannot be made
             return Features(np.zeros((0, *self._shape[1:]), self._dtype), np.zeros(0, np.int64))
         values, places = (self._open(name) for name in _FILES)

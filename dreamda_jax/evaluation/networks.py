@@ -3,7 +3,6 @@
 import functools
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from dreamda_jax import mesh as meshes
@@ -38,7 +37,7 @@ def open_networks(parts: Evaluation) -> Networks:
       UserError: one of the networks is not there.
     """
     options, mesh = parts.options, meshes.training_mesh()
-    place = functools.partial(jax.device_put, device=meshes.replicated(mesh))
+    place = functools.partial(meshes.place, sharding=meshes.replicated(mesh))
     extractor = images = encoder = None
     if options.extractor != CLIP:
         extractor = open_extractor(

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from dreamda_jax import agreement
 from dreamda_jax import mesh as meshes
 from dreamda_jax.data.feature_store import FeatureStore
 from dreamda_jax.data.sources import Source
-from dreamda_jax.feature_sweep import Channel, View, sweep
+from dreamda_jax.feature_sweep import Channel, View, check_same_progress, sweep
 from dreamda_jax.models.stable_diffusion import StableDiffusion
 from dreamda_jax.types import Params
 
@@ -133,18 +134,22 @@ def compute_contexts(
         num_images=len(prompts),
         shape=(model.num_tokens, width),
         dtype=np.float32,
+        writes=meshes.process_index() == 0,
     )
+    check_same_progress([store], cache)
     encode = jax.jit(lambda params, ids: model.encode_text(params, ids).astype(jnp.float32))
     size = _PROMPTS_PER_CALL * mesh.size
     for first in range(store.done, len(prompts), size):
         chunk = list(prompts[first : first + size])
         # Padded to the one compiled size.
         ids = model.tokenize(chunk + [""] * (size - len(chunk)))
-        rows = meshes.to_host(encode(params, meshes.global_rows(mesh, ids)))[: len(chunk)]
+        mine = meshes.global_rows(mesh, meshes.local_rows(ids))
+        rows = meshes.to_host(encode(params, mine))[: len(chunk)]
         places = np.arange(first, first + len(chunk))
         store.append(rows, places, done=first + len(chunk))
         store.save()
         report(len(chunk))
+    agreement.barrier("contexts")
     return store.read().values
 
 

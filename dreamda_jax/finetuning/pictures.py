@@ -59,7 +59,8 @@ class Pictures:
         """
         if self._prompts:
             mesh = self._programs.mesh
-            noise, text = meshes.global_rows(mesh, (self._noise, np.asarray(self._text)))
+            rows = (meshes.local_rows(self._noise), meshes.local_rows(np.asarray(self._text)))
+            noise, text = meshes.global_rows(mesh, rows)
             trained = state.variables["params"]
             made, finite = meshes.to_host(
                 self._programs.pictures(self._frozen, trained, noise, text)

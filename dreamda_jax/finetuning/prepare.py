@@ -118,7 +118,7 @@ def _load(parts: Finetuning, mesh: Mesh, name: str, *, split: bool) -> Params:
 
     def place(array: np.ndarray) -> jax.Array:
         whole = meshes.replicated(mesh)
-        return jax.device_put(array, meshes.state_sharding(mesh, array) if split else whole)
+        return meshes.place(array, meshes.state_sharding(mesh, array) if split else whole)
 
     trained = name == "unet" and "unet" not in parts.adaptation.frozen
     dtype = jnp.float32 if trained else parts.model.dtype

@@ -9,6 +9,8 @@ from dreamda_jax.data.transforms import Crop
 from dreamda_jax.report.contact_sheet import ContactSheet
 from dreamda_jax.report.progress import Progress
 
+_SHEET = "contact_sheet.png"
+
 
 class Production:
     """Hears of finished batches and shards; an `engine.Report`.
@@ -35,9 +37,9 @@ class Production:
         crop: Crop,
     ) -> None:
         self._layout, self._num_variants = layout, num_variants
-        self._sheet_path = layout.directory / "contact_sheet.png"
-        self._sheet = ContactSheet(source.label_names)
-        self._fill_sheet(finished, source, resolution, crop)
+        self._sheet_path = layout.directory / _SHEET
+        # With what an earlier run made, so that a resumed run's sheet is the same.
+        self._sheet = _sheet_of(finished, layout, source, resolution=resolution, crop=crop)
         done = sum(self._images(shard) for shard in finished)
         self.progress = Progress(done + sum(self._images(shard) for shard in todo), done)
 
@@ -57,16 +59,28 @@ class Production:
     def _images(self, shard: int) -> int:
         return len(self._layout.seed_ids(shard)) * self._num_variants
 
-    def _fill_sheet(self, finished: list[int], source: Source, resolution: int, crop: Crop) -> None:
-        """Shows what an earlier run made, so that a resumed run's sheet is the same."""
-        for shard in finished:
-            for index, variants in _by_seed(records.read_shard(self._layout.path(shard))).items():
-                label = variants[0].label
-                if self._sheet.wants(label, index):
-                    (seed,) = load_seeds(source, [index], resolution=resolution, crop=crop)
-                    if seed.pixels is not None:
-                        images = [record.image for record in variants]
-                        self._sheet.add(label, index, seed.pixels, images)
+
+def draw_contact_sheet(
+    layout: shards.Layout, source: Source, *, resolution: int, crop: Crop
+) -> None:
+    """Draws that of a finished set, of whose shards each process has shown its own only."""
+    every = range(layout.num_shards)
+    sheet = _sheet_of(every, layout, source, resolution=resolution, crop=crop)
+    sheet.save(layout.directory / _SHEET)
+
+
+def _sheet_of(
+    made: Iterable[int], layout: shards.Layout, source: Source, *, resolution: int, crop: Crop
+) -> ContactSheet:
+    sheet = ContactSheet(source.label_names)
+    for shard in made:
+        for index, variants in _by_seed(records.read_shard(layout.path(shard))).items():
+            label = variants[0].label
+            if sheet.wants(label, index):
+                (seed,) = load_seeds(source, [index], resolution=resolution, crop=crop)
+                if seed.pixels is not None:
+                    sheet.add(label, index, seed.pixels, [record.image for record in variants])
+    return sheet
 
 
 def _by_seed(made: Iterable[records.Record]) -> dict[int, list[records.Record]]:

@@ -109,6 +109,16 @@ class TrainingLog:
             self.flush()
 
 
+class NoLog:
+    """In the place of a log where another process of the job writes it."""
+
+    def write(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 def read_log(directory: Path) -> list[dict[str, Any]]:
     """All lines of a training's `metrics.jsonl`, in order; a torn last one is left out.
 

@@ -5,11 +5,14 @@ import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from dreamda_jax import mesh as meshes
 from dreamda_jax.checkpoint import Checkpoints
 from dreamda_jax.report import training_log
 from dreamda_jax.report.progress import Progress
 from dreamda_jax.training import loop
 from dreamda_jax.training.state import TrainState
+
+Log = training_log.TrainingLog | training_log.NoLog
 
 ADVICE = (
     "Try a lower --config.train.learning_rate, a longer --config.train.warmup_epochs or "
@@ -20,6 +23,12 @@ ADVICE = (
 def describe_classifier(means: dict[str, float]) -> str:
     """Loss and accuracy, for the progress."""
     return f"loss {means['loss']:.3f}, accuracy {means['accuracy']:.1%}"
+
+
+def _open_log(directory: Path, *, resume_step: int) -> Log:
+    if meshes.process_index():
+        return training_log.NoLog()
+    return training_log.TrainingLog(directory, resume_step=resume_step)
 
 
 def fit(
@@ -70,7 +79,7 @@ def fit(
         start = int(state.step)
         if 0 < start < num_steps:
             print(f"continuing  from step {start:,} of {num_steps:,}", flush=True)
-        log = stack.enter_context(training_log.TrainingLog(directory, resume_step=start))
+        log = stack.enter_context(contextlib.closing(_open_log(directory, resume_step=start)))
         progress = stack.enter_context(
             contextlib.closing(Progress(num_steps * batch_size, done=start * batch_size))
         )

@@ -14,7 +14,7 @@ import numpy as np
 from dreamda_jax.checkpoint import Checkpoints
 from dreamda_jax.errors import UserError
 from dreamda_jax.report.progress import Progress
-from dreamda_jax.report.training_log import TrainingLog
+from dreamda_jax.report.training_log import NoLog, TrainingLog
 from dreamda_jax.training.state import TrainState
 
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
@@ -74,7 +74,7 @@ class Loop:
     validate: Callable[[TrainState], dict[str, float]]
     describe: Callable[[dict[str, float]], str]
     advice: str
-    log: TrainingLog
+    log: TrainingLog | NoLog
     progress: Progress
     checkpoints: Checkpoints
     stop: threading.Event

@@ -1,0 +1,269 @@
+"""Many hosts: who takes part in a job, and how its processes come and go together.
+
+Two kinds of job. Synthesis is apart: each process makes shards of its own, none waits for another,
+and no connection is made; one that dies costs its current shard. Training is one program over all
+devices of all processes: they meet at a coordinator before JAX starts, stop at the same step, and
+end together.
+
+Who there is follows from explicit flags, from Slurm, or from a TPU pod's own environment.
+"""
+
+import contextlib
+import dataclasses
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+
+from dreamda_jax import agreement
+from dreamda_jax.errors import UserError
+
+_SHOW_WAITING_SECONDS = 10.0
+# What collectives over TCP and JAX's coordinator say when a process is gone.
+_LOST = ("Gloo", "Connection closed", "Connection reset", "coordination service", "UNAVAILABLE")
+_TPU_FILES = ("/dev/accel0", "/dev/vfio/0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hosts:
+    """The processes of a job, one on each host.
+
+    Attributes:
+      index: of this one.
+      count: of all.
+    """
+
+    index: int = 0
+    count: int = 1
+
+
+class Flags(NamedTuple):
+    """What the command line says of them; None: to be found out.
+
+    Attributes:
+      coordinator_address: host:port of process 0, reachable from all.
+      num_processes: how many.
+      process_id: of this one, from 0.
+      join_timeout: seconds to wait for the others.
+    """
+
+    coordinator_address: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    join_timeout: float = 300.0
+
+    @property
+    def hosts(self) -> Hosts | None:
+        """What was given, or None.
+
+        Raises:
+          UserError: one of the two numbers is missing or out of range.
+        """
+        index, count = self.process_id, self.num_processes
+        if index is None and count is None:
+            if self.coordinator_address is not None:
+                raise UserError("--coordinator_address needs --num_processes and --process_id too")
+            return None
+        if index is None or count is None:
+            raise UserError("--num_processes and --process_id are given together, or neither is")
+        if count < 1 or not 0 <= index < count:
+            raise UserError(
+                f"--process_id={index} of --num_processes={count}: ids run from 0 to one less than "
+                "the number of processes"
+            )
+        return Hosts(index, count)
+
+
+def apart(
+    job: Callable[[Hosts, threading.Event], int | None], flags: Flags
+) -> Callable[[threading.Event], int | None]:
+    """A job whose processes need each other for nothing: `job(hosts, stop)`."""
+
+    def run(stop: threading.Event) -> int | None:
+        hosts = flags.hosts or _slurm_step()
+        # Neither: a TPU pod's runtime knows; elsewhere this is the only process.
+        return job(hosts or Hosts(jax.process_index(), jax.process_count()), stop)
+
+    return run
+
+
+def together(
+    job: Callable[[Any], int | None], flags: Flags
+) -> Callable[[threading.Event], int | None]:
+    """A job that is one program over the devices of all processes: `job(stop)`.
+
+    Only the first process prints. What `job` is given as `stop` is set for all of them at the same
+    place. A process that fails ends at once, and so do the others, which cannot go on without it.
+
+    Raises:
+      UserError: not all processes came in time; or what the job raises, if there is one process.
+    """
+
+    def run(stop: threading.Event) -> int | None:
+        hosts = _join(flags)
+        if hosts.count == 1:
+            return job(stop)
+        try:
+            with _silent(unless=hosts.index == 0):
+                return job(agreement.SharedStop(stop))
+        except BaseException as error:
+            _leave(error, hosts)
+
+    return run
+
+
+def check_shared(directory: Path) -> None:
+    """Makes sure that all processes of one program see the same directory; makes it if absent.
+
+    Raises:
+      UserError: some of them see another one.
+    """
+    if jax.process_count() == 1:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / f".lock-shared-{agreement.of_first(os.getpid())}"
+    if jax.process_index() == 0:
+        file.touch()
+    agreement.barrier("shared directory written")
+    seen = agreement.all_of(file.exists())
+    if jax.process_index() == 0:
+        file.unlink()
+    agreement.barrier("shared directory seen")
+    if not seen:
+        raise UserError(
+            f"{directory} is not the same directory on all {jax.process_count()} processes of this "
+            "job. Give one on a file system that they share."
+        )
+
+
+def _join(flags: Flags) -> Hosts:
+    given = flags.hosts
+    if given is not None and given.count > 1:
+        if flags.coordinator_address is None:
+            raise UserError(
+                f"{given.count} processes train together and need --coordinator_address=HOST:PORT, "
+                "of process 0"
+            )
+        _initialize(flags, f"at {flags.coordinator_address}", given)
+    elif given is None and (step := _slurm_step()) is not None:
+        if os.environ.get("SLURM_STEP_TASKS_PER_NODE", "").partition("(")[0] == "1":
+            # JAX would take one GPU for each process; a process alone on its node takes all.
+            os.environ.setdefault("JAX_LOCAL_DEVICE_IDS", _all_gpus())
+        _initialize(flags, "of this Slurm step", step, cluster_detection_method="slurm")
+    elif given is None and _on_tpu():
+        # A TPU machine outside a pod has nobody to wait for.
+        with contextlib.suppress(ValueError):
+            _initialize(flags, "of this TPU slice", None)
+    return Hosts(jax.process_index(), jax.process_count())
+
+
+def _initialize(flags: Flags, where: str, hosts: Hosts | None, **options: Any) -> None:
+    if flags.hosts is not None:
+        options = {
+            "coordinator_address": flags.coordinator_address,
+            "num_processes": flags.num_processes,
+            "process_id": flags.process_id,
+            "cluster_detection_method": "deactivate",
+        }
+    # JAX ends the process when its own time is over: ours is over before, and says more.
+    with _waiting(flags, where, hosts):
+        jax.distributed.initialize(initialization_timeout=int(flags.join_timeout) + 60, **options)
+
+
+@contextlib.contextmanager
+def _waiting(flags: Flags, where: str, hosts: Hosts | None) -> Iterator[None]:
+    who = f"process {hosts.index} of {hosts.count}" if hosts else "this process"
+
+    def show() -> None:
+        print(f"waiting     {who}, for the other processes {where}", file=sys.stderr, flush=True)
+
+    def give_up() -> None:
+        print(
+            f"error: {who} waited {flags.join_timeout:g} s for the other processes {where}. "
+            f"{_reason(flags)} Start all of them, each with its own id, or wait longer with "
+            "--join_timeout.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    timers = [
+        threading.Timer(min(_SHOW_WAITING_SECONDS, flags.join_timeout / 2), show),
+        threading.Timer(flags.join_timeout, give_up),
+    ]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+def _reason(flags: Flags) -> str:
+    if flags.coordinator_address is None or flags.process_id == 0:
+        return "Not all of them came."
+    host, _, port = flags.coordinator_address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        return f"Nobody answers there ({error}): is process 0 running, and the port open?"
+    return "Process 0 is there, but not all of the others came."
+
+
+def _leave(error: BaseException, hosts: Hosts) -> NoReturn:
+    """Ends this process without the farewells that the others will not answer."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+    elif any(mark in str(error) for mark in _LOST):
+        print(
+            f"error: process {hosts.index} of {hosts.count} lost the others: one of them has ended "
+            "or cannot be reached. See what it printed, and run the same command again on all of "
+            f"them to continue. ({lines[0][:200]})",
+            file=sys.stderr,
+        )
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _silent(*, unless: bool) -> Iterator[None]:
+    """One account of a job is enough; errors are printed outside of this."""
+    if unless:
+        yield
+        return
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nothing,
+        contextlib.redirect_stdout(nothing),
+        contextlib.redirect_stderr(nothing),
+    ):
+        yield
+
+
+def _slurm_step() -> Hosts | None:
+    """The tasks of an `srun`; None outside of one (a batch script itself is none)."""
+    count = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    return Hosts(int(os.environ["SLURM_PROCID"]), count) if count > 1 else None
+
+
+def _all_gpus() -> str:
+    """Their numbers, as JAX_LOCAL_DEVICE_IDS has them; "" where there are none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = len(visible.split(",")) if visible else int(os.environ.get("SLURM_GPUS_ON_NODE", "0"))
+    return ",".join(map(str, range(count)))
+
+
+def _on_tpu() -> bool:
+    several = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    return several or any(Path(file).exists() for file in _TPU_FILES)

@@ -1,0 +1,73 @@
+"""Several processes of one job on this machine, each with devices of its own, over loopback."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.conftest import QUICK
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def environment(devices: int) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
+    return {**os.environ, "XLA_FLAGS": flags}
+
+
+def start(
+    command: Sequence[str],
+    *,
+    count: int,
+    devices: int = 1,
+    only: Sequence[int] | None = None,
+    flags: Sequence[str] = (),
+) -> list[subprocess.Popen]:
+    """The same command as every process of `count`, with the flags that make it one job.
+
+    Of them those in `only`, where that is given.
+    """
+    port = free_port()
+    return [
+        subprocess.Popen(
+            [
+                *command,
+                f"--coordinator_address=127.0.0.1:{port}",
+                f"--num_processes={count}",
+                f"--process_id={index}",
+                *flags,
+            ],
+            cwd=ROOT,
+            env=environment(devices),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in (range(count) if only is None else only)
+    ]
+
+
+def finish(processes: Sequence[subprocess.Popen], *, timeout: float = 300) -> list[tuple[int, str]]:
+    """(exit code, everything printed) of each."""
+    done = []
+    for process in processes:
+        try:
+            printed = "".join(process.communicate(timeout=timeout))
+        except subprocess.TimeoutExpired:
+            for each in processes:
+                each.kill()
+            raise
+        done.append((process.returncode, printed))
+    return done
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"dreamda_jax.{name}", *arguments]
