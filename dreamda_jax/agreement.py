@@ -4,7 +4,9 @@ Where there is one process, each of these is the plain thing.
 """
 
 import collections
+import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -50,21 +52,21 @@ def _largest(values: jax.Array) -> jax.Array:
 
 def of_first(value: Any) -> Any:
     """A number or array of process 0, on all of them."""
-    if jax.process_count() == 1:
+    if meshes.process_count() == 1:
         return value
     return np.asarray(multihost_utils.broadcast_one_to_all(np.asarray(value))).tolist()
 
 
 def all_of(value: bool) -> bool:
     """Whether it is true on every process."""
-    if jax.process_count() == 1:
+    if meshes.process_count() == 1:
         return value
     return bool(multihost_utils.process_allgather(np.asarray(value)).all())
 
 
 def gather_rows(rows: np.ndarray) -> np.ndarray:
     """The rows [b, ...] of all processes one after the other, on all of them; any dtype."""
-    if jax.process_count() == 1:
+    if meshes.process_count() == 1:
         return rows
     plain = np.frombuffer(np.ascontiguousarray(rows).tobytes(), np.uint8)
     every = multihost_utils.process_allgather(plain)
@@ -73,5 +75,21 @@ def gather_rows(rows: np.ndarray) -> np.ndarray:
 
 def barrier(name: str) -> None:
     """Waits until every process is here."""
-    if jax.process_count() > 1:
+    if meshes.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def is_shared(directory: Path) -> bool:
+    """Whether all processes see the same directory, which is made if it is absent."""
+    if meshes.process_count() == 1:
+        return True
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / f".lock-shared-{of_first(os.getpid())}"
+    if meshes.process_index() == 0:
+        file.touch()
+    barrier("shared directory written")
+    seen = all_of(file.exists())
+    if meshes.process_index() == 0:
+        file.unlink()
+    barrier("shared directory seen")
+    return seen

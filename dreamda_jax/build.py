@@ -1,11 +1,10 @@
 """From a configuration to the checked objects a generation run needs; shared by entry points."""
 
 import functools
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamda_jax import command_line, options
-from dreamda_jax.data import prompts, shards, sources
+from dreamda_jax.data import prompts, shards, sources, staging
 from dreamda_jax.models import checkpoint_files, loading, stable_diffusion
 from dreamda_jax.synthesis import dreamda
 from dreamda_jax.synthesis.method import Method
@@ -81,7 +80,7 @@ def generation(config: dict[str, Any]) -> Generation:
         "model": checkpoint_files.checkpoint_fingerprint(files.directory),
     }
     layout = shards.Layout.for_seeds(
-        Path(output.path),
+        staging.local(output.path),
         name=f"{source.name}_{name}",
         num_seeds=len(source),
         seeds_per_shard=synthesis.seeds_per_shard,

@@ -4,11 +4,10 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamda_jax import command_line, self_training_options
-from dreamda_jax.data import labelled_draw, sources, unlabelled
+from dreamda_jax.data import labelled_draw, sources, staging, unlabelled
 from dreamda_jax.data.augment.policy import Augment
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import clip_files
@@ -80,7 +79,7 @@ def self_training(
     both = {**dataclasses.asdict(augment), **{k: v for k, v in given.items() if v is not None}}
     strong = command_line.bind({"strong": both}, "strong", Augment)
     amst = bind("amst", self_training_options.Amst)
-    if amst.pseudo_labels not in LABELLINGS and not Path(amst.pseudo_labels).is_file():
+    if amst.pseudo_labels not in LABELLINGS and not staging.local(amst.pseudo_labels).is_file():
         raise UserError(
             f"amst.pseudo_labels={amst.pseudo_labels!r} is neither one of "
             f"{', '.join(LABELLINGS)} nor a parquet file of verdicts that is there"
@@ -118,7 +117,7 @@ def self_training(
 def _labels_digest(labelling: str) -> str | None:
     if labelling in LABELLINGS:
         return None
-    return hashlib.sha256(Path(labelling).read_bytes()).hexdigest()
+    return hashlib.sha256(staging.local(labelling).read_bytes()).hexdigest()
 
 
 def _unlabelled(

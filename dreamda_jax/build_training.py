@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dreamda_jax import build_self_training, command_line, mesh, options
 from dreamda_jax.build_self_training import SelfTraining
-from dreamda_jax.data import classes, sources
+from dreamda_jax.data import classes, sources, staging
 from dreamda_jax.data.augment.policy import Augment
 from dreamda_jax.data.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length
@@ -95,7 +95,7 @@ def training(config: dict[str, Any]) -> Training:
     architecture = command_line.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
     image_size, canvas = _image_sizes(classifier, architecture)
     _check_batch_size(recipe.batch_size, devices=mesh.device_count())
-    directory = Path(data.synthetic or config["output"]["path"])
+    directory = staging.local(data.synthetic or config["output"]["path"])
     real, synthetic = _training_sets(config, data, directory)
     label_names = (real or synthetic).label_names  # type: ignore[union-attr]
     held_out = _held_out_sets(config, label_names, trained_on=real)

@@ -6,7 +6,10 @@ sum over the bits of every array is stored with it and compared on reading.
 """
 
 import contextlib
+import gc
 import logging
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
+from etils import epath
 
 from dreamda_jax import agreement
-from dreamda_jax.data import atomic
+from dreamda_jax import mesh as meshes
+from dreamda_jax.data import atomic, staging
 from dreamda_jax.errors import UserError
-
-_LOG = logging.getLogger(__name__)
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
@@ -40,8 +43,15 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, keep: int = 2) -> None:
-        self._directory = Path(directory).absolute()  # orbax refuses relative paths
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self._directory = _shared(Path(directory).absolute())  # orbax refuses relative paths
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            # Two directories may be written at the same time: their barriers must not meet.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                barrier_sync_key_prefix=self._directory.name
+            ),
+        )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
         self._bytes = 0  # of a state
 
@@ -78,7 +88,8 @@ class Checkpoints:
         for step in steps:
             state, reason = None, ""
             try:
-                state = self._read(step, like)
+                with _quiet():
+                    state = self._read(step, like)
             except Exception as error:  # orbax raises whatever the broken part of it raises
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
             if not agreement.all_of(not reason):
@@ -86,7 +97,7 @@ class Checkpoints:
                 damaged.append(f"{self._directory / str(step)}: {reason}")
                 continue
             for line, old in zip(damaged, steps, strict=False):
-                _LOG.warning("damaged checkpoint removed, going on from step %d: %s", step, line)
+                print(f"damaged     {line}; removed, going on from step {step:,}", flush=True)
                 self._manager.delete(old)
             return step, state
         if damaged:
@@ -133,6 +144,12 @@ class Checkpoints:
         return content["state"]
 
 
+def _shared(directory: Path) -> Any:
+    """Where all processes of a job write; what stands for an address here is each one's own."""
+    address = staging.address_of(directory) if meshes.process_count() > 1 else None
+    return directory if address is None else epath.Path(address.removeprefix("file://"))
+
+
 @jax.jit
 def _checksums(state: Any) -> jax.Array:
     """uint32 [number of arrays]: the sum of each array's bits, modulo 2^32.
@@ -149,3 +166,19 @@ def _checksums(state: Any) -> jax.Array:
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what orbax's unfinished tasks complain of, when a read has failed, off the screen."""
+    logger, hook = logging.getLogger("asyncio"), sys.unraisablehook
+    before, logger.disabled = logger.disabled, True
+    sys.unraisablehook = lambda unraisable: None
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        if failed:
+            gc.collect()  # they complain when they are collected: now
+        logger.disabled, sys.unraisablehook = before, hook

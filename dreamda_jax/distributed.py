@@ -11,6 +11,7 @@ Who there is follows from explicit flags, from Slurm, or from a TPU pod's own en
 import contextlib
 import dataclasses
 import os
+import re
 import socket
 import sys
 import threading
@@ -22,9 +23,13 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 
 from dreamda_jax import agreement
+from dreamda_jax import mesh as meshes
+from dreamda_jax.data import staging
+from dreamda_jax.data.mirror import is_no_checkpoint
 from dreamda_jax.errors import UserError
 
 _SHOW_WAITING_SECONDS = 10.0
+_LONGEST_REPORT_SECONDS = 3600  # that the others wait for what the first writes in the end
 # What collectives over TCP and JAX's coordinator say when a process is gone.
 _LOST = ("Gloo", "Connection closed", "Connection reset", "coordination service", "UNAVAILABLE")
 _TPU_FILES = ("/dev/accel0", "/dev/vfio/0")
@@ -41,6 +46,11 @@ class Hosts:
 
     index: int = 0
     count: int = 1
+
+    def wants(self, name: str) -> bool:
+        """Whether a file of a data set is this process's business: all but others' shards."""
+        shard = re.search(r"\.array_record-(\d+)-of-\d+$", name)
+        return shard is None or int(shard[1]) % self.count == self.index
 
 
 class Flags(NamedTuple):
@@ -88,7 +98,7 @@ def apart(
     def run(stop: threading.Event) -> int | None:
         hosts = flags.hosts or _slurm_step()
         # Neither: a TPU pod's runtime knows; elsewhere this is the only process.
-        return job(hosts or Hosts(jax.process_index(), jax.process_count()), stop)
+        return job(hosts or Hosts(meshes.process_index(), meshes.process_count()), stop)
 
     return run
 
@@ -118,27 +128,29 @@ def together(
     return run
 
 
+def mirroring() -> dict[str, Any]:
+    """How the processes of one program share an address, for `staging.mirrored`.
+
+    The first brings up what is made; of several all write their parts of a checkpoint there.
+    """
+    index, several = meshes.process_index(), meshes.process_count() > 1
+    return {
+        "process_index": index,
+        "pushes": index == 0,
+        "wanted": is_no_checkpoint if several else lambda name: True,
+    }
+
+
 def check_shared(directory: Path) -> None:
     """Makes sure that all processes of one program see the same directory; makes it if absent.
 
     Raises:
       UserError: some of them see another one.
     """
-    if jax.process_count() == 1:
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    file = directory / f".lock-shared-{agreement.of_first(os.getpid())}"
-    if jax.process_index() == 0:
-        file.touch()
-    agreement.barrier("shared directory written")
-    seen = agreement.all_of(file.exists())
-    if jax.process_index() == 0:
-        file.unlink()
-    agreement.barrier("shared directory seen")
-    if not seen:
+    if staging.address_of(directory) is None and not agreement.is_shared(directory):
         raise UserError(
-            f"{directory} is not the same directory on all {jax.process_count()} processes of this "
-            "job. Give one on a file system that they share."
+            f"{directory} is not the same directory on all {meshes.process_count()} processes of "
+            "this job. Give one on a file system that they share, or in an object store."
         )
 
 
@@ -160,7 +172,7 @@ def _join(flags: Flags) -> Hosts:
         # A TPU machine outside a pod has nobody to wait for.
         with contextlib.suppress(ValueError):
             _initialize(flags, "of this TPU slice", None)
-    return Hosts(jax.process_index(), jax.process_count())
+    return Hosts(meshes.process_index(), meshes.process_count())
 
 
 def _initialize(flags: Flags, where: str, hosts: Hosts | None, **options: Any) -> None:
@@ -171,9 +183,15 @@ def _initialize(flags: Flags, where: str, hosts: Hosts | None, **options: Any) -
             "process_id": flags.process_id,
             "cluster_detection_method": "deactivate",
         }
+    # Its handler of SIGTERM would take the place of ours, which `SharedStop` hears.
+    jax.config.update("jax_enable_preemption_service", False)
     # JAX ends the process when its own time is over: ours is over before, and says more.
     with _waiting(flags, where, hosts):
-        jax.distributed.initialize(initialization_timeout=int(flags.join_timeout) + 60, **options)
+        jax.distributed.initialize(
+            initialization_timeout=int(flags.join_timeout) + 60,
+            shutdown_timeout_seconds=_LONGEST_REPORT_SECONDS,
+            **options,
+        )
 
 
 @contextlib.contextmanager

@@ -45,6 +45,21 @@ def main() -> int:
 def _evaluate(
     config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
 ) -> int | None:
+    from dreamda_jax import distributed
+    from dreamda_jax.data import staging
+    from dreamda_jax.evaluation.build import report_path
+
+    output = report_path(
+        config["evaluate"].get("output"), given["synthetic"] or config["output"]["path"]
+    )
+    paths = (output, config["evaluate"].get("cache"))
+    with staging.mirrored(*paths, **distributed.mirroring()):
+        return _evaluate_here(config, given, dry_run, stop)
+
+
+def _evaluate_here(
+    config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
+) -> int | None:
     from dreamda_jax import mesh
     from dreamda_jax.evaluation import build, examine, networks, report
     from dreamda_jax.report import evaluation_summary

@@ -1,11 +1,12 @@
-"""Makes the missing shards of a run: weights, loader, engine and report together."""
+"""Makes the missing shards of a run, and finishes it: weights, loader, engine, report together."""
 
 import contextlib
 import threading
 
 from dreamda_jax import mesh
 from dreamda_jax.build import Generation
-from dreamda_jax.data import loader, production_log
+from dreamda_jax.data import dataset, loader, production_log, shards
+from dreamda_jax.data.mirror import Mirror
 from dreamda_jax.models import loading
 from dreamda_jax.pipeline import DreamDAPipeline
 from dreamda_jax.report import production, summary
@@ -103,3 +104,44 @@ def make_missing(
     )
     with contextlib.closing(seeds), contextlib.closing(report.progress):
         return engine.make_shards(job, seeds, stop=stop, report=report)
+
+
+def fetch_the_others(mirror: Mirror, layout: shards.Layout) -> None:
+    """Brings here what other hosts made, once all of it is in the store.
+
+    Raises:
+      UserError: the store cannot be reached or refuses.
+    """
+    mirror.push()
+    there = mirror.store.list()
+    markers = (layout.marker(shard) for shard in range(layout.num_shards))
+    if all(str(marker.relative_to(layout.directory)) in there for marker in markers):
+        mirror.pull()
+
+
+def finish(parts: Generation, *, num_hosts: int) -> str:
+    """Writes the metadata of a set whose shards are all there.
+
+    Args:
+      parts: the run.
+      num_hosts: that made it; of several each has drawn its own shards only.
+
+    Returns:
+      What to say of it.
+
+    Raises:
+      UserError: a shard is missing, no image at all was made, or the disk is full.
+    """
+    side = parts.image.resolution
+    if num_hosts > 1:
+        production.draw_contact_sheet(
+            parts.layout, parts.source, resolution=side, crop=parts.image.crop
+        )
+    made = dataset.finish(
+        parts.layout,
+        label_names=parts.source.label_names,
+        image_shape=(side, side, 3),
+        image_format=parts.output.format,
+        description=f"{parts.source.name} expanded by dreamda_jax ({parts.method.name}).",
+    )
+    return summary.end(parts.layout.directory, made)

@@ -6,13 +6,16 @@ The images are copied byte for byte. The input must be complete; the output must
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 from absl import flags
 from tqdm import tqdm
 
 from dreamda_jax import command_line
-from dreamda_jax.data import dataset, exporters, run_directory
+from dreamda_jax.data import dataset, exporters, object_store, run_directory, staging
+from dreamda_jax.data.mirror import Mirror
+from dreamda_jax.errors import UserError
 
 _INPUT = flags.DEFINE_string(
     "input", None, "Output directory of dreamda_jax.generate.", required=True
@@ -25,9 +28,23 @@ _FILE_MB = flags.DEFINE_integer(
 
 
 def main() -> int:
-    """Check the input, write the export under a temporary name, rename it."""
-    source, output = Path(_INPUT.value), Path(_OUTPUT.value)
-    print(f"Checking {source} …", file=sys.stderr)
+    """Check the input, write the export under a temporary name, rename it or upload it."""
+    if not object_store.is_remote(_OUTPUT.value):
+        return _export(Path(_OUTPUT.value))
+    store = object_store.open_store(_OUTPUT.value)
+    if store.list():
+        raise UserError(f"{store.url} exists already. Give another --output.")
+    with tempfile.TemporaryDirectory(prefix="dreamda_jax-export-") as scratch:
+        directory = Path(scratch) / "export"
+        _export(directory)
+        print(f"Uploading to {store.url} …", file=sys.stderr)
+        Mirror(store, directory).push()
+    return 0
+
+
+def _export(output: Path) -> int:
+    source = staging.local(_INPUT.value)
+    print(f"Checking {_INPUT.value} …", file=sys.stderr)
     found = dataset.open_finished(source)
     # A tar holds three padded members a record; 4 KiB a record is more than any format adds.
     needed = found.num_bytes + 4096 * found.num_records
@@ -46,7 +63,7 @@ def main() -> int:
             label_names=found.label_names,
             file_bytes=_FILE_MB.value * 1_000_000,
         )
-    print(f"{found.num_records} images of {len(found.label_names)} classes in {output}")
+    print(f"{found.num_records} images of {len(found.label_names)} classes in {_OUTPUT.value}")
     return 0
 
 

@@ -114,6 +114,7 @@ def sweep(
         held = content.read_content(
             source, report=functools.partial(progress.add, note=f"{note}: read")
         )
+    writes = writes_features(cache)
     stores = [
         FeatureStore(
             cache,
@@ -122,11 +123,11 @@ def sweep(
             num_images=len(source),
             shape=channel.shape,
             dtype=channel.dtype,
-            writes=meshes.process_index() == 0,
+            writes=writes,
         )
         for channel in channels
     ]
-    check_same_progress(stores, cache)
+    start_together(stores)
     if not _fill(source, channels, stores, view=view, stop=stop, note=note):
         return None
     agreement.barrier("features")
@@ -135,18 +136,18 @@ def sweep(
     return Swept(source, held.labels, features, len(source) - rows, held.digest)
 
 
-def check_same_progress(stores: Sequence[FeatureStore], cache: Path) -> None:
-    """Makes sure that all hosts of a job see the same stores.
+def writes_features(cache: Path) -> bool:
+    """Whether this process writes its stores: one where all share a cache, else each its own."""
+    shared = agreement.is_shared(cache)  # asks all of them
+    return meshes.process_index() == 0 or not shared
 
-    Raises:
-      UserError: they do not.
-    """
+
+def start_together(stores: Sequence[FeatureStore]) -> None:
+    """Makes all hosts of a job begin at the same place; from the start if their caches differ."""
     done = [store.done for store in stores]
     if not agreement.all_of(agreement.of_first(done) == done):
-        raise UserError(
-            f"The feature cache {cache} is not the same directory on all hosts. Give one on a file "
-            "system that they share, as --config.evaluate.cache or --config.finetune.cache."
-        )
+        for store in stores:
+            store.restart()
 
 
 def _fill(

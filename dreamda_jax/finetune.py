@@ -37,9 +37,19 @@ def main() -> int:
 
 
 def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
+    from dreamda_jax import distributed
+    from dreamda_jax.data import staging
+
+    paths = (config["finetune"]["output"], config["finetune"]["cache"])
+    with staging.mirrored(*paths, **distributed.mirroring()):
+        return _finetune_here(config, dry_run, stop)
+
+
+def _finetune_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
     from dreamda_jax import distributed, mesh
     from dreamda_jax.data import run_directory
     from dreamda_jax.finetuning import build, result, run
+    from dreamda_jax.report import finetuning_summary
 
     parts = build.finetuning(config)
     programs = run.open_programs(parts)
@@ -51,6 +61,7 @@ def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
     with run_directory.open_run(parts.output, parts.settings, process_index=mesh.process_index()):
         if result.is_complete(parts.output, num_steps=parts.job.num_steps):
             print("nothing left to do: the result is there and undamaged")
+            print(finetuning_summary.next_command(result.how_to_use(parts.output)))
             return 0
         closing = run.finetune(parts, programs, stop)
     if closing is None:

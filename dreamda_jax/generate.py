@@ -17,6 +17,7 @@ from dreamda_jax import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax import build
+    from dreamda_jax.data.mirror import Mirror
     from dreamda_jax.distributed import Hosts
     from dreamda_jax.report.cost import Cost
 
@@ -37,6 +38,21 @@ def main() -> int:
 
 def _generate(
     config: dict[str, Any], dry_run: bool, hosts: "Hosts", stop: threading.Event
+) -> int | None:
+    from dreamda_jax.data import staging
+
+    with staging.mirrored(
+        config["output"]["path"], wanted=hosts.wants, process_index=hosts.index
+    ) as mirrors:
+        return _generate_here(config, dry_run, hosts, mirrors, stop)
+
+
+def _generate_here(
+    config: dict[str, Any],
+    dry_run: bool,
+    hosts: "Hosts",
+    mirrors: "list[Mirror]",
+    stop: threading.Event,
 ) -> int | None:
     from dreamda_jax import build, expand
     from dreamda_jax.data import run_directory, shards
@@ -62,6 +78,8 @@ def _generate(
             expand.make_and_report(parts, mine, todo, price, stop, process_index=hosts.index)
         else:
             print("nothing left to do: every shard is there and undamaged")
+        for mirror in mirrors:
+            expand.fetch_the_others(mirror, layout)
         others = shards.missing_shards(
             layout,
             checksum=False,
@@ -69,7 +87,7 @@ def _generate(
             report=lambda line: None,  # another process may be writing it
         )
         if not others:
-            _finish(parts, hosts)
+            print(expand.finish(parts, num_hosts=hosts.count))
         elif stop.is_set():
             return None
         else:
@@ -115,25 +133,6 @@ def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Co
         num_bytes=num_bytes,
         output=parts.output.path,
     )
-
-
-def _finish(parts: "build.Generation", hosts: "Hosts") -> None:
-    from dreamda_jax.data import dataset
-    from dreamda_jax.report import production, summary
-
-    side = parts.image.resolution
-    if hosts.count > 1:
-        production.draw_contact_sheet(
-            parts.layout, parts.source, resolution=side, crop=parts.image.crop
-        )
-    made = dataset.finish(
-        parts.layout,
-        label_names=parts.source.label_names,
-        image_shape=(side, side, 3),
-        image_format=parts.output.format,
-        description=f"{parts.source.name} expanded by dreamda_jax ({parts.method.name}).",
-    )
-    print(summary.end(parts.layout.directory, made))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def _give_up(signum: int) -> None:
     os._exit(128 + signum)
 
 
-def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | None:
+def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int:
     """Runs `job(stop)` so that Ctrl-C and SIGTERM set `stop`, which it must look at now and then.
 
     The job returns None if it ended before its work was done, else an exit code.
@@ -48,7 +48,7 @@ def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | Non
     the disk is complete at every moment, so nothing is lost but the work in hand.
 
     Raises:
-      Stopped: after a signal, once the job has ended with work left to do.
+      Stopped: the job has ended with work left to do.
     """
     stop = threading.Event()
     result: list[int | None] = []
@@ -78,15 +78,15 @@ def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int | Non
             thread.join(timeout=0.2)  # a join without a timeout would hold back the handler
     if errors:
         raise errors[0]
-    if signums and result[0] is None:
-        raise Stopped(signums[0])
+    if result[0] is None:  # or another process of the job was signalled
+        raise Stopped(signums[0] if signums else signal.SIGTERM)
     return result[0]
 
 
 def exit_code(job: Callable[[threading.Event], int | None]) -> int:
     """Runs a job interruptibly and says what its process should exit with; see above."""
     try:
-        return run_interruptibly(job) or 0
+        return run_interruptibly(job)
     except Stopped as stopped:
         print(f"stopped by {stopped}; run the same command again to continue")
         return 128 + stopped.signum

@@ -11,6 +11,7 @@ from dreamda_jax import image_sweep
 from dreamda_jax import mesh as meshes
 from dreamda_jax.build_self_training import LABELLINGS
 from dreamda_jax.build_training import Training
+from dreamda_jax.data import staging
 from dreamda_jax.data.label_file import LabelFile
 from dreamda_jax.data.synthetic_source import SyntheticSource
 from dreamda_jax.data.verdicts import Verdicts, read_verdicts, write_verdicts
@@ -48,7 +49,7 @@ class Labelling:
         self._programs = programs
         self._file = None
         if self._amst.pseudo_labels not in LABELLINGS:
-            self._file = LabelFile(Path(self._amst.pseudo_labels), parts.label_names)
+            self._file = LabelFile(staging.local(self._amst.pseudo_labels), parts.label_names)
         self.needs_heads = self._amst.pseudo_labels in ("amst", "soft")
 
     @property

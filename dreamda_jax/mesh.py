@@ -61,13 +61,18 @@ def replicate(array: np.ndarray) -> jax.Array:
     return jax.make_array_from_callback(shape, sharding, lambda _: array[None])
 
 
-def map_devices(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.pmap`: every argument and result has a leading axis of local devices.
+def map_devices(function: Callable[..., Any], devices: Any = None) -> Any:
+    """`jax.pmap`: every argument and result has a leading axis of devices.
 
     Compiled once per set of argument shapes.
+
+    Args:
+      function: of one device's part.
+      devices: default: the local ones; others are those of a topology that is only compiled for.
     """
     # Local devices, not all: hosts run apart, so that losing one stops no other.
-    return jax.pmap(function, axis_name=_AXIS, devices=jax.local_devices())
+    devices = jax.local_devices() if devices is None else devices
+    return jax.pmap(function, axis_name=_AXIS, devices=devices)
 
 
 def split_rows(tree: Any) -> Any:

@@ -3,7 +3,6 @@
 import functools
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from dreamda_jax import image_sweep
 from dreamda_jax import mesh as meshes
 from dreamda_jax.build_training import Training
-from dreamda_jax.data import prompts
+from dreamda_jax.data import prompts, staging
 from dreamda_jax.models import clip
 from dreamda_jax.models.classifiers.oracle import open_oracle
 
@@ -43,7 +42,7 @@ def clip_probabilities(
         parts.synthetic,
         lambda images, _: {"probabilities": classify(zero_shot.params, images)},
         resolution=zero_shot.image_size,
-        directory=Path(parts.job.output) / "clip",
+        directory=staging.local(parts.job.output) / "clip",
         stop=stop,
         note="CLIP zero-shot",
     )
@@ -79,7 +78,7 @@ def oracle_labels(
         parts.synthetic,
         lambda images, _: {"classes": classify(known.variables, images)},
         resolution=known.image_size,
-        directory=Path(parts.job.output) / f"oracle-{known.digest[:8]}",
+        directory=staging.local(parts.job.output) / f"oracle-{known.digest[:8]}",
         stop=stop,
         note="oracle",
     )

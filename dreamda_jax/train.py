@@ -12,7 +12,6 @@ Run the same command again to continue a training that was interrupted.
 
 import functools
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -39,12 +38,20 @@ def main() -> int:
 
 
 def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
+    from dreamda_jax import distributed
+    from dreamda_jax.data import staging
+
+    with staging.mirrored(config["train"]["output"], **distributed.mirroring()):
+        return _train_here(config, dry_run, stop)
+
+
+def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
     from dreamda_jax import build_training, distributed, mesh
-    from dreamda_jax.data import run_directory
+    from dreamda_jax.data import run_directory, staging
     from dreamda_jax.training_methods import open_method
 
     parts = build_training.training(config)
-    output = Path(parts.job.output)
+    output = staging.local(parts.job.output)
     print(_summary(parts), flush=True)
     run_directory.check_settings(output, parts.settings)
     if dry_run:
@@ -103,10 +110,10 @@ def _summary(parts: "build_training.Training") -> str:
 
 def _finish(parts: "build_training.Training", results: "list[RunResult]") -> None:
     from dreamda_jax import mesh
-    from dreamda_jax.data import atomic
+    from dreamda_jax.data import atomic, staging
     from dreamda_jax.report import training_summary
 
-    output = Path(parts.job.output)
+    output = staging.local(parts.job.output)
     if mesh.process_index() == 0:
         rows = {"runs": [result._asdict() for result in results]}
         atomic.write_atomically(output / "results.json", atomic.to_json(rows))

@@ -12,7 +12,7 @@ import numpy as np
 
 from dreamda_jax import mesh as meshes
 from dreamda_jax.build_training import Training
-from dreamda_jax.data import atomic, sources
+from dreamda_jax.data import atomic, sources, staging
 from dreamda_jax.data.evaluation_stream import EvaluationBatch, evaluation_batches
 from dreamda_jax.data.training_stream import Batch, training_batches
 from dreamda_jax.errors import UserError
@@ -48,7 +48,7 @@ class TrainingOutput:
         *,
         classifier_of: Callable[[Params], Params] = lambda variables: variables,
     ) -> None:
-        self.directory = Path(parts.job.output) / f"run-{run}"
+        self.directory = staging.local(parts.job.output) / f"run-{run}"
         self.seed = parts.job.seed + run
         self._parts = parts
         self._programs = programs

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from dreamda_jax.data import dataset
+from dreamda_jax.data import atomic, dataset
 from dreamda_jax.errors import UserError
+from dreamda_jax.finetuning.result import is_complete
 from dreamda_jax.models import loading, lora
 from dreamda_jax.report.training_log import read_log
 from dreamda_jax.training.loop import Diverged
@@ -149,7 +150,9 @@ def test_a_finished_run_is_not_run_again(finetuned, micro_checkpoint, capsys):
     config["finetune"]["num_samples"] = 5
     before = (output / "unet/diffusion_pytorch_model.safetensors").stat().st_mtime_ns
     assert run(config) == 0
-    assert "nothing left to do" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nothing left to do" in printed
+    assert f"--config.model.path={output}" in printed
     assert (output / "unet/diffusion_pytorch_model.safetensors").stat().st_mtime_ns == before
 
 
@@ -207,7 +210,7 @@ def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(tmp_path,
 
 @pytest.mark.parametrize("num_samples", [0, 2])
 def test_a_last_step_that_diverges_is_no_result(tmp_path, micro_checkpoint, num_samples):
-    options = {"num_steps": 1, "learning_rate": 1e38, "weight_decay": 1e38, "clip_norm": 0.0}
+    options = {"num_steps": 1, "learning_rate": 1e30, "clip_norm": 0.0}  # finite, and useless
     config = make_config(tmp_path, micro_checkpoint, num_samples=num_samples, **options)
     with pytest.raises(Diverged, match=r"diverged[\s\S]*a positive --config.finetune.clip_norm"):
         run(config)
@@ -257,9 +260,10 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, micro_checkpoint, option
 
 def test_an_output_among_the_images_is_refused(tmp_path, micro_checkpoint):
     config = make_config(tmp_path, micro_checkpoint)
-    config["finetune"]["output"] = str(tmp_path / "images" / "finetuned")
-    with pytest.raises(UserError, match="lies in the image folder"):
-        run(config)
+    for field in ("output", "cache"):
+        inside = {**config, "finetune": {**config["finetune"], field: str(tmp_path / "images/x")}}
+        with pytest.raises(UserError, match="lies in the image folder"):
+            run(inside)
 
 
 def test_what_a_run_that_was_stopped_is_not_taken_for(tmp_path, micro_checkpoint, capsys):
@@ -295,6 +299,20 @@ def test_a_damaged_result_is_written_again_while_its_checkpoint_is_there(
     weights.write_bytes(b"")
     with pytest.raises(UserError, match=r"the last checkpoint, to write it again, is not there"):
         run(config)
+
+
+def test_what_a_killed_process_was_writing_is_no_part_of_the_result(tmp_path, micro_checkpoint):
+    config = make_config(tmp_path, micro_checkpoint, num_steps=1)
+    left = tmp_path / "finetuned" / "unet" / ".dreamda-tmp~0123456789~1~ab~config.json"
+    old = tmp_path / "finetuned" / "vae" / f".dreamda-tmp~{atomic.machine_id()}~99999999~ab~x"
+    assert run(config, StopAfter(2)) is None
+    for file in (left, old):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"{")
+    assert run(config) == 0
+    assert not old.exists()  # of a dead process of this machine; the other may be a live host's
+    left.unlink()
+    assert is_complete(tmp_path / "finetuned", num_steps=1)
 
 
 def test_files_of_the_result_have_the_mode_of_any_other(finetuned):

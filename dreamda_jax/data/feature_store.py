@@ -86,6 +86,10 @@ class FeatureStore:
         """Whether every image has been seen."""
         return self.done == self.num_images
 
+    def restart(self) -> None:
+        """Forgets what is done."""
+        self.done = self._rows = 0
+
     def append(self, values: np.ndarray, places: np.ndarray, *, done: int) -> None:
         """Adds rows.
 

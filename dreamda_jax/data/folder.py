@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsIndex
 
-from dreamda_jax.data import folder_metadata, folder_walk
+from dreamda_jax.data import folder_metadata, folder_walk, staging
 from dreamda_jax.data.folder_walk import first_few, is_image, printable
 from dreamda_jax.data.labels import check_label_names, slug
 from dreamda_jax.data.sources import Example, checked_index, listing_fingerprint
@@ -235,7 +235,7 @@ def image_root(path: str | os.PathLike[str]) -> pathlib.Path:
     Raises:
       UserError: it does not exist, cannot be opened or is not a directory.
     """
-    root = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
+    root = pathlib.Path(os.path.abspath(staging.local(path)))
     try:
         root.stat()
     except OSError as error:

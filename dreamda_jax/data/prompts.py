@@ -5,6 +5,7 @@ import json
 import pathlib
 from collections.abc import Callable, Sequence
 
+from dreamda_jax.data import staging
 from dreamda_jax.data.labels import spoken_name
 from dreamda_jax.errors import UserError
 
@@ -62,7 +63,7 @@ def open_prompts(
     by_image: dict[str, list[str]] = {}
     by_class: dict[str, list[str]] = {}
     if file is not None:
-        _read(pathlib.Path(file), label_names, by_image, by_class)
+        _read(staging.local(file), label_names, by_image, by_class)
     return Prompts(label_names, from_template, by_image, by_class)
 
 

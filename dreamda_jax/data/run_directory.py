@@ -201,8 +201,9 @@ def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
         raise UserError(
             f"{directory} was started with other settings, or by another command:\n  "
             + "\n  ".join(lines)
-            + "\nRestore them to continue that run, or give another output directory. (A sha256 "
-            "differs where source images, labels or captions, or the model's files, have changed.)"
+            + "\nGive another output directory or, to continue that run, its own command and "
+            "settings. (A sha256 differs where source images, labels or captions, or the model's "
+            "files, have changed.)"
         )
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, SupportsIndex
 
 import numpy as np
 
+from dreamda_jax.data.object_store import is_remote
 from dreamda_jax.errors import UserError
 
 
@@ -128,10 +129,12 @@ def refuse_output_inside(source: Source, output: str) -> None:
       UserError: its pictures would be images of that set the next time.
     """
     root = getattr(source, "root", None)
+    if is_remote(output):
+        return
     if root is not None and pathlib.Path(output).resolve().is_relative_to(root.resolve()):
         raise UserError(
-            f"The output {output} lies in the image folder {root}: what is made would be taken for "
-            "images of it. Give another output directory."
+            f"{output} lies in the image folder {root}: what is written there would be taken for "
+            "images or classes of it. Give another directory."
         )
 
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from dreamda_jax import command_line, mesh, options, self_training_options
 from dreamda_jax.build_training import open_held_out
-from dreamda_jax.data import classes, sources, training_results
+from dreamda_jax.data import classes, sources, staging, training_results
 from dreamda_jax.data.folder import open_folder
+from dreamda_jax.data.object_store import is_remote
 from dreamda_jax.data.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluation.options import Evaluate
@@ -71,11 +72,9 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
     chosen = bind("evaluate", Evaluate)
     image = bind("image", options.Image)
     loader = bind("loader", options.Loader)
-    directory = Path(synthetic or config["output"]["path"]).expanduser()
-    if directory.name in ("", ".."):  # the report lies beside it, under its name
-        directory = directory.resolve()
+    directory = staging.local(synthetic or config["output"]["path"])
     judged = _open(directory, what="synthetic")
-    compared = _open(Path(real).expanduser(), what="real") if real else _open_source(config)
+    compared = _open(staging.local(real), what="real") if real else _open_source(config)
     if compared.fingerprint() == judged.fingerprint():
         raise UserError(
             f"the real and the synthetic images are the same set, {directory}: there is nothing to "
@@ -107,13 +106,25 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
             num_workers=loader.num_workers,
         ),
         synthetic_directory=directory,
-        output=Path(chosen.output or directory.with_name(f"{directory.name}_report")),
+        output=staging.local(report_path(chosen.output, synthetic or config["output"]["path"])),
         classifiers=_classifiers(chosen.classifiers),
         only_in={
             "real": _strangers(compared.label_names, judged.label_names),
             "synthetic": _strangers(judged.label_names, compared.label_names),
         },
     )
+
+
+def report_path(given: str | None, synthetic: str) -> str:
+    """Where the report goes: as given, or beside the set and under its name."""
+    if given:
+        return given
+    if is_remote(synthetic):
+        return f"{synthetic.rstrip('/')}_report"
+    directory = Path(synthetic).expanduser()
+    if directory.name in ("", ".."):
+        directory = directory.resolve()
+    return str(directory.with_name(f"{directory.name}_report"))
 
 
 def _open_source(config: Mapping[str, Any]) -> sources.Source:

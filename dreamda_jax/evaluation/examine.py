@@ -2,11 +2,11 @@
 
 import functools
 import threading
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dreamda_jax.data import staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluation import copies, numbers
 from dreamda_jax.evaluation.build import Evaluation
@@ -41,7 +41,7 @@ def sweep_all(parts: Evaluation, networks: Networks, stop: threading.Event) -> S
             source,
             networks.channels,
             view=parts.view,
-            cache=Path(parts.options.cache),
+            cache=staging.local(parts.options.cache),
             stop=stop,
             note=name,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamda_jax import command_line, mesh, options
-from dreamda_jax.data import prompts, sources
+from dreamda_jax.data import prompts, sources, staging
 from dreamda_jax.data.classes import check_labels
 from dreamda_jax.data.labels import spoken_name
 from dreamda_jax.errors import UserError
@@ -61,7 +61,7 @@ class Finetuning(NamedTuple):
     @property
     def output(self) -> Path:
         """The directory of the run and of its result."""
-        return Path(self.job.output)
+        return staging.local(self.job.output)
 
 
 def finetuning(config: dict[str, Any]) -> Finetuning:
@@ -80,9 +80,10 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
     _check_devices(job)
     source = sources.open_source(**config["source"])
     check_labels(source)
-    sources.refuse_output_inside(source, job.output)
+    for directory in (job.output, job.cache):
+        sources.refuse_output_inside(source, directory)
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
-    _refuse_own_start(files.directory, Path(job.output))
+    _refuse_own_start(files.directory, staging.local(job.output))
     model = loading.open_model(files, dtype=checkpoint.dtype)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
     model.check_empty_prompt()

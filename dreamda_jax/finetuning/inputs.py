@@ -22,7 +22,7 @@ from dreamda_jax import agreement
 from dreamda_jax import mesh as meshes
 from dreamda_jax.data.feature_store import FeatureStore
 from dreamda_jax.data.sources import Source
-from dreamda_jax.feature_sweep import Channel, View, check_same_progress, sweep
+from dreamda_jax.feature_sweep import Channel, View, start_together, sweep, writes_features
 from dreamda_jax.models.stable_diffusion import StableDiffusion
 from dreamda_jax.types import Params
 
@@ -134,9 +134,9 @@ def compute_contexts(
         num_images=len(prompts),
         shape=(model.num_tokens, width),
         dtype=np.float32,
-        writes=meshes.process_index() == 0,
+        writes=writes_features(cache),
     )
-    check_same_progress([store], cache)
+    start_together([store])
     encode = jax.jit(lambda params, ids: model.encode_text(params, ids).astype(jnp.float32))
     size = _PROMPTS_PER_CALL * mesh.size
     for first in range(store.done, len(prompts), size):

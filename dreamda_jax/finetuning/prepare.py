@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import threading
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dreamda_jax import mesh as meshes
+from dreamda_jax.data import staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetuning import inputs
 from dreamda_jax.finetuning.build import Finetuning
@@ -68,7 +68,7 @@ def prepare(parts: Finetuning, mesh: Mesh, stop: threading.Event) -> Prepared | 
         digest=_digest(parts, "vae"),
         view=parts.view,
         flip=job.flip,
-        cache=Path(job.cache),
+        cache=staging.local(job.cache),
         stop=stop,
     )
     if latents is None:
@@ -89,7 +89,7 @@ def prepare(parts: Finetuning, mesh: Mesh, stop: threading.Event) -> Prepared | 
             {"text_encoder": text_encoder},
             mesh,
             digest=_digest(parts, "text_encoder"),
-            cache=Path(job.cache),
+            cache=staging.local(job.cache),
             report=progress.add,
         )
     start = {"unet": load("unet", split=True)}

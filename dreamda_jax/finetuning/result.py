@@ -69,6 +69,8 @@ def write_result(parts: Finetuning, trained: Params, measured: Mapping[str, Any]
       UserError: the disk is full.
     """
     job, output = parts.job, parts.output
+    for directory in (output, *(output / part for part in _PARTS)):
+        atomic.remove_leftovers(directory)  # of a process that was killed while it wrote
     on_host: Any = np.asarray  # nothing here is computed on a device
     load = functools.partial(
         loading.load_component, parts.model, parts.files, dtype=jnp.float32, place=on_host
@@ -109,7 +111,13 @@ def _use(parts: Finetuning) -> str:
     else:
         given = parts.settings["prompt"]
         arguments |= {f"prompt.{name}": value for name, value in given.items() if value}
+    arguments["output.path"] = f"{parts.output}_set"
     return " ".join(f"--config.{name}={shlex.quote(arguments[name])}" for name in arguments)
+
+
+def how_to_use(output: Path) -> str:
+    """What to add to a `generate` command to use a finished result."""
+    return json.loads((output / RESULT).read_bytes())["use"]
 
 
 def _sums(output: Path) -> dict[str, str]:
@@ -118,4 +126,8 @@ def _sums(output: Path) -> dict[str, str]:
     for part in _PARTS:
         path = output / part
         files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    return {str(file.relative_to(output)): sha256_of(file) for file in files if file.is_file()}
+    return {
+        str(file.relative_to(output)): sha256_of(file)
+        for file in files
+        if file.is_file() and not file.name.startswith(atomic.PREFIX)
+    }

@@ -24,6 +24,7 @@ from dreamda_jax.report import finetuning_summary
 from dreamda_jax.report.training_log import read_log
 from dreamda_jax.training.fit import fit
 from dreamda_jax.training.loop import Diverged, Fitted
+from dreamda_jax.types import Params
 
 _IMAGES = "images.json"
 
@@ -64,11 +65,13 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
         pictures.draw(state)
     for name in set(prepared.start) - set(frozen):
         del prepared.start[name]  # the state holds a copy, and it is large
+    step = functools.partial(programs.step, frozen, jax.random.key(job.seed))
+    batches = functools.partial(_batches, parts, programs, prepared)
     fitted = fit(
         parts.output,
         state,
-        functools.partial(programs.step, frozen, jax.random.key(job.seed)),
-        functools.partial(_batches, parts, programs, prepared),
+        step,
+        batches,
         validate=pictures.draw,
         num_steps=job.num_steps,
         batch_size=job.batch_size,
@@ -82,7 +85,15 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
     )
     if not fitted.finished:
         return None
-    return _conclude(parts, pictures, fitted, seconds=time.monotonic() - started)
+    trained = meshes.to_host(fitted.state.variables["params"])
+    with contextlib.closing(batches(job.num_steps - 1)) as again:
+        # The loop has seen the loss before the last step; this is the one after it.
+        _, metrics = step(fitted.state, next(again))
+    last = [np.asarray(metrics[name]) for name in ("loss", "gradient_norm")]
+    if not all(np.isfinite(array).all() for array in (*last, *jax.tree.leaves(trained))):
+        advice = finetuning_summary.divergence_advice(clip_norm=job.clip_norm)
+        raise Diverged(f"training diverged at its last step, {job.num_steps:,}. {advice}")
+    return _conclude(parts, pictures, fitted, trained, seconds=time.monotonic() - started)
 
 
 def _refuse_changed_images(output: Path, digest: str) -> None:
@@ -119,16 +130,14 @@ def _batches(
             yield meshes.global_rows(programs.mesh, batch)
 
 
-def _conclude(parts: Finetuning, pictures: Pictures, fitted: Fitted, *, seconds: float) -> str:
-    job, trained = parts.job, meshes.to_host(fitted.state.variables["params"])
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trained)):
-        advice = finetuning_summary.divergence_advice(clip_norm=job.clip_norm)
-        raise Diverged(f"training diverged at its last step, {job.num_steps:,}. {advice}")
-    arguments, sheet = "", pictures.file(job.num_steps)
+def _conclude(
+    parts: Finetuning, pictures: Pictures, fitted: Fitted, trained: Params, *, seconds: float
+) -> str:
+    arguments, sheet = "", pictures.file(parts.job.num_steps)
     rate = fitted.images / fitted.seconds if fitted.seconds else None
     if meshes.process_index() == 0:
         measured = {
-            "steps": job.num_steps,
+            "steps": parts.job.num_steps,
             "loss": read_log(parts.output)[-1]["train/loss"],
             "images_per_second": rate,
             "seconds_of_last_process": seconds,

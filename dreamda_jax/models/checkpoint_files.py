@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dreamda_jax.data import staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import hub
 from dreamda_jax.models.weights import PICKLED_SUFFIXES, pickled_weights, shard_files
@@ -71,7 +72,7 @@ def find_checkpoint(
         UserError: no such directory, a part is missing, only pickled weights are there, or the hub
             cannot be reached or refuses; the message says what to download and where to put it.
     """
-    directory = Path(path).expanduser()
+    directory = staging.local(path)
     if path == "sample" and not directory.exists():
         directory = _SAMPLE
     if directory.is_file():

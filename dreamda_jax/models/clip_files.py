@@ -6,6 +6,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
+from dreamda_jax.data import staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import hub
 from dreamda_jax.models.checkpoint_files import read_json
@@ -53,7 +54,7 @@ def find_clip(path: str | os.PathLike[str], *, revision: str | None = None) -> C
         UserError: no such directory, another model, a part is missing, only pickled weights are
             there, or the hub cannot be reached or refuses.
     """
-    directory = Path(path).expanduser()
+    directory = staging.local(path)
     if path == "sample" and not directory.exists():
         directory = _SAMPLE
     if not directory.is_dir():

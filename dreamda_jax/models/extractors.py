@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dreamda_jax.data import staging
 from dreamda_jax.data.augment import policy
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import clip
@@ -64,7 +65,7 @@ def open_extractor(
     """
     if name == "inception":
         return _inception(inception_weights, resize, place)
-    directory = oracle.SAMPLE if name == "sample" else Path(name).expanduser()
+    directory = oracle.SAMPLE if name == "sample" else staging.local(name)
     saved = directory / "run-0" / "classifier"
     if saved.is_dir():
         raise UserError(

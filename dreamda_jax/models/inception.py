@@ -10,7 +10,6 @@ ones. Submodules have the ports' names, so that the names of tensors follow by r
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dreamda_jax.data import staging
 from dreamda_jax.models.file_digest import file_digest
 from dreamda_jax.models.inception_view import RESIZES, SIDE, Resize, inception_view
 from dreamda_jax.models.inception_weights import load_inception
@@ -59,7 +59,7 @@ def open_inception(
     """
     if resize not in RESIZES:
         raise ValueError(f"resize={resize!r}, but it is one of {', '.join(RESIZES)}")
-    file = Path(path).expanduser()
+    file = staging.local(path)
     module = InceptionV3()
     view = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), view)

@@ -94,8 +94,12 @@ def end(
     lines = [f"done        {directory}, {seconds:,.0f} s in this process{speed}"]
     if sheet is not None:
         lines.append(f"look at     {sheet}")
-    lines.append(f"next        python -m dreamda_jax.generate --config ... {next_}")
-    return "\n".join(lines)
+    return "\n".join([*lines, next_command(next_)])
+
+
+def next_command(arguments: str) -> str:
+    """How to use a result, by the arguments that `generate` needs for it."""
+    return f"next        python -m dreamda_jax.generate --config ... {arguments}"
 
 
 def divergence_advice(*, clip_norm: float) -> str:

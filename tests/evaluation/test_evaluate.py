@@ -160,7 +160,7 @@ def test_features_are_computed_once_and_a_stop_can_be_gone_on_from(base, tmp_pat
     config = with_options(base, cache=str(tmp_path / "cache"), clip=False)
     config["evaluate"]["output"] = str(tmp_path / "report")
     given = {"real": None, "synthetic": None}
-    assert evaluate._evaluate(config, given, False, StopAfter(2)) == 0
+    assert evaluate._evaluate(config, given, False, StopAfter(2)) is None
     assert not (tmp_path / "report" / "report.html").exists()
     first, _, _ = run(config)
     monkeypatch.setattr(

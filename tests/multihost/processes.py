@@ -1,11 +1,13 @@
 """Several processes of one job on this machine, each with devices of its own, over loopback."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import QUICK
 
@@ -30,10 +32,11 @@ def start(
     devices: int = 1,
     only: Sequence[int] | None = None,
     flags: Sequence[str] = (),
+    directories: Sequence[Path] = (),
 ) -> list[subprocess.Popen]:
     """The same command as every process of `count`, with the flags that make it one job.
 
-    Of them those in `only`, where that is given.
+    Of them those in `only`, where that is given; each in its own one of `directories`.
     """
     port = free_port()
     return [
@@ -45,7 +48,7 @@ def start(
                 f"--process_id={index}",
                 *flags,
             ],
-            cwd=ROOT,
+            cwd=directories[index] if directories else ROOT,
             env=environment(devices),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -71,3 +74,12 @@ def finish(processes: Sequence[subprocess.Popen], *, timeout: float = 300) -> li
 
 def module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"dreamda_jax.{name}", *arguments]
+
+
+def write_config(file: Path, config: dict[str, Any]) -> Path:
+    """A configuration file as a user has one."""
+    file.write_text(
+        "import json\n\nfrom ml_collections import ConfigDict\n\n\n"
+        f"def get_config():\n    return ConfigDict(json.loads({json.dumps(config)!r}))\n"
+    )
+    return file

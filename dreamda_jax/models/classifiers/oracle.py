@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dreamda_jax.data import staging
 from dreamda_jax.data.augment import policy
 from dreamda_jax.data.classes import label_mapping
 from dreamda_jax.models.classifiers import pretrained, weight_files
@@ -47,7 +48,7 @@ def open_oracle(path: str, label_names: Sequence[str], *, place: Place = jax.dev
     Raises:
       UserError: no such classifier, it is damaged, or it does not know one of the classes.
     """
-    directory = SAMPLE if path == "sample" else Path(path).expanduser()
+    directory = SAMPLE if path == "sample" else staging.local(path)
     module, variables, config = pretrained.open_classifier(directory, place=place)
     columns = label_mapping(
         config.label_names, label_names, what="the images", whose=f"those of the oracle {path}"

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from dreamda_jax.data import atomic
+from dreamda_jax.data import atomic, staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.checkpoint_files import read_json
 from dreamda_jax.models.classifiers import resnet_tiny
@@ -176,7 +176,7 @@ def open_classifier(
     Raises:
         UserError: files are missing or damaged, or do not belong together.
     """
-    directory = Path(directory).expanduser()
+    directory = staging.local(directory)
     config = _read_config(directory / CONFIG)
     architecture = find_architecture(config.architecture)
     module = architecture.build(len(config.label_names), dtype, config.stem)

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from dreamda_jax.data import staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import hub
 from dreamda_jax.models.file_digest import file_digest
@@ -26,7 +27,7 @@ def find_weights(weights: str | os.PathLike[str], *, revision: str | None = None
     Raises:
         UserError: there is none, it is pickled, or the hub cannot be reached or refuses.
     """
-    path = Path(weights).expanduser()
+    path = staging.local(weights)
     if path.is_dir():
         pickled = sorted(file for file in path.iterdir() if file.suffix in PICKLED_SUFFIXES)
         if (path / WEIGHTS).is_file():
@@ -57,7 +58,7 @@ def digest(directory: Path) -> str:
 
 def is_hub_id(weights: str | os.PathLike[str]) -> bool:
     """Whether this names weights on the hub: it has that form, and nothing here has that name."""
-    path = Path(weights).expanduser()
+    path = staging.local(weights)
     is_file = path.exists() or path.suffix in (".safetensors", *PICKLED_SUFFIXES)
     return not is_file and _HUB_ID.fullmatch(str(weights)) is not None
 

@@ -1,0 +1,52 @@
+import pytest
+
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.stable_diffusion import abstract_params
+from dreamda_jax.planning.job import whole_bytes
+from dreamda_jax.planning.stand_ins import open_images, open_networks
+
+PETS = {"kind": "tfds", "name": "oxford_iiit_pet", "split": "train", "data_dir": "/nowhere"}
+NONE = {"num_images": None, "num_classes": None}
+
+
+def test_a_well_known_set_need_not_be_here():
+    found = open_images(PETS, **NONE)
+    assert (len(found.value), len(found.value.label_names)) == (3680, 37)
+    (line,) = found.assumed
+    assert "3,680 images of 37 classes: it is not here" in line
+    assert found.value[40].label == 3  # in turn
+
+
+def test_what_is_here_is_used_and_nothing_assumed():
+    found = open_images({"kind": "sample", "split": "train"}, **NONE)
+    assert len(found.value) == 200
+    assert found.assumed == []
+
+
+def test_given_numbers_go_before_what_is_known():
+    found = open_images(PETS, num_images=100, num_classes=5)
+    assert (len(found.value), len(found.value.label_names)) == (100, 5)
+    assert "as given" in found.assumed[0]
+    found = open_images(PETS, num_images=100, num_classes=None)
+    assert (len(found.value), len(found.value.label_names)) == (100, 37)
+
+
+@pytest.mark.parametrize(
+    "options", [{"kind": "folder", "path": "/nowhere"}, {**PETS, "split": "train[:10%]"}]
+)
+def test_an_unknown_set_is_asked_for_its_size(options):
+    with pytest.raises(UserError, match="give --num_images and --num_classes"):
+        open_images(options, **NONE)
+
+
+def test_well_known_networks_need_not_be_here():
+    name = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    found = open_networks(name, revision=None, dtype="bfloat16")
+    assert "Stable Diffusion 1.5" in found.assumed[0]
+    # 859.5 M parameters of the U-Net, 83.7 M of the VAE, 123.1 M of the text encoder.
+    assert whole_bytes(abstract_params(found.value)) == pytest.approx(2 * 1066.2e6, rel=1e-3)
+
+
+def test_other_networks_have_to_be():
+    with pytest.raises(UserError, match="no such directory"):
+        open_networks("/nowhere", revision=None, dtype="bfloat16")
