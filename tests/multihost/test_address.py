@@ -12,6 +12,8 @@ from tests import small_training
 from tests.multihost.processes import finish, module, start, write_config
 from tests.test_generate import command, contents, generate
 
+pytestmark = pytest.mark.multihost
+
 
 @pytest.fixture(autouse=True)
 def _own_staging(tmp_path, monkeypatch):

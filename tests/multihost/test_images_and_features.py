@@ -12,6 +12,8 @@ from dreamda_jax.report.training_log import read_log
 from tests import small_finetuning, small_training
 from tests.multihost.processes import ROOT, environment, finish, module, start, write_config
 
+pytestmark = pytest.mark.multihost
+
 
 def alone(line: list[str]) -> None:
     """One process with as many devices as two others have together."""

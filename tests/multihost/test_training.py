@@ -15,6 +15,8 @@ from dreamda_jax.report.training_log import read_log
 from tests.multihost.processes import ROOT, environment, finish, module, start, write_config
 from tests.small_training import make_config
 
+pytestmark = pytest.mark.multihost
+
 STEPS = 60
 
 
