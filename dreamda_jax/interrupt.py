@@ -54,6 +54,7 @@ def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int:
     result: list[int | None] = []
     errors: list[BaseException] = []
     signums: list[int] = []
+    timers: list[threading.Timer] = []
 
     def work() -> None:
         try:
@@ -69,6 +70,7 @@ def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int:
         print("\nstopping; once more to stop at once", file=sys.stderr, flush=True)
         timer = threading.Timer(_GRACE_SECONDS, _give_up, args=(signum,))
         timer.daemon = True
+        timers.append(timer)
         timer.start()
 
     thread = threading.Thread(target=work, name="job", daemon=True)
@@ -76,6 +78,8 @@ def run_interruptibly(job: Callable[[threading.Event], int | None]) -> int:
         thread.start()
         while thread.is_alive():
             thread.join(timeout=0.2)  # a join without a timeout would hold back the handler
+    for timer in timers:
+        timer.cancel()
     if errors:
         raise errors[0]
     if result[0] is None:  # or another process of the job was signalled

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -27,6 +28,11 @@ def test_a_job_with_work_left_is_stopped(capsys):
 def test_a_job_that_was_done_by_then_is_done(capsys):
     assert interrupt.exit_code(job(0)) == 0
     assert "stopped by" not in capsys.readouterr().out
+    # What would have ended the process after the grace is over.
+    for each in threading.enumerate():
+        if isinstance(each, threading.Timer):
+            each.join(timeout=5)  # one that was cancelled ends at once
+    assert not [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
 
 
 def test_handlers_are_as_before():
