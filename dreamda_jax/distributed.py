@@ -76,6 +76,9 @@ class Flags(NamedTuple):
           UserError: one of the two numbers is missing or out of range.
         """
         index, count = self.process_id, self.num_processes
+        address = self.coordinator_address
+        if address is not None and not re.fullmatch(r".+:[1-9]\d{0,4}", address):
+            raise UserError(f"--coordinator_address={address} must be HOST:PORT, as 10.0.0.1:29500")
         if index is None and count is None:
             if self.coordinator_address is not None:
                 raise UserError("--coordinator_address needs --num_processes and --process_id too")
@@ -162,6 +165,8 @@ def _join(flags: Flags) -> Hosts:
                 f"{given.count} processes train together and need --coordinator_address=HOST:PORT, "
                 "of process 0"
             )
+        if given.index == 0:
+            _check_port_is_free(flags.coordinator_address)
         _initialize(flags, f"at {flags.coordinator_address}", given)
     elif given is None and (step := _slurm_step()) is not None:
         if os.environ.get("SLURM_STEP_TASKS_PER_NODE", "").partition("(")[0] == "1":
@@ -173,6 +178,20 @@ def _join(flags: Flags) -> Hosts:
         with contextlib.suppress(ValueError):
             _initialize(flags, "of this TPU slice", None)
     return Hosts(meshes.process_index(), meshes.process_count())
+
+
+def _check_port_is_free(address: str) -> None:
+    """JAX's coordinator would end with a segmentation fault."""
+    port = int(address.rpartition(":")[2])
+    family = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=socket.has_ipv6).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise UserError(
+            f"process 0 cannot listen on port {port} of --coordinator_address={address} ({error}): "
+            "another program has it, such as an earlier run that has not ended. Give another port "
+            "to all processes."
+        ) from error
 
 
 def _initialize(flags: Flags, where: str, hosts: Hosts | None, **options: Any) -> None:
@@ -233,7 +252,7 @@ def _reason(flags: Flags) -> str:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as error:
         return f"Nobody answers there ({error}): is process 0 running, and the port open?"
-    return "Process 0 is there, but not all of the others came."
+    return "Something answers there, but not all of the others came."
 
 
 def _leave(error: BaseException, hosts: Hosts) -> NoReturn:

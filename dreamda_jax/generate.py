@@ -77,7 +77,9 @@ def _generate_here(
             print(_summary(parts, mine, todo, price), flush=True)
             expand.make_and_report(parts, mine, todo, price, stop, process_index=hosts.index)
         else:
-            print("nothing left to do: every shard is there and undamaged")
+            share = f"each of the {len(mine)} shards of this process"
+            whose = share if hosts.count > 1 else "every shard"
+            print(f"nothing left to do: {whose} is there and undamaged")
         for mirror in mirrors:
             expand.fetch_the_others(mirror, layout)
         others = shards.missing_shards(
@@ -91,7 +93,10 @@ def _generate_here(
         elif stop.is_set():
             return None
         else:
-            print(f"this process is done; {len(others)} shards of other processes are left")
+            print(
+                f"this process is done; {len(others)} shards of other processes are left: run the "
+                "same command as those, or as one process alone"
+            )
     return 0
 
 

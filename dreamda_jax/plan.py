@@ -38,7 +38,9 @@ _FAST = flags.DEFINE_bool(
     "fast", False, "Count operations and compile nothing: seconds, no compiler needed."
 )
 _LARGEST = flags.DEFINE_bool("largest_batch", True, "Look for the largest batch that fits.")
-_PRICE = flags.DEFINE_float("price_per_hour", None, "Of one device, in any currency: adds cost.")
+_PRICE = flags.DEFINE_float(
+    "price_per_hour", None, "Of one device, in any currency: adds cost.", lower_bound=0.0
+)
 _UTILIZATION = flags.DEFINE_float(
     "utilization", 0.4, "Share of the roofline that is assumed to be reached.", 0.0, 1.0
 )

@@ -123,8 +123,8 @@ keep() {
 }
 
 stop() {
-  # The brackets keep pkill from finding the shell that runs it.
-  on_all_hosts "pkill -TERM -f -- '[-]m dreamda_jax[.]'"
+  # The brackets keep pkill from finding the shell whose command this is.
+  on_all_hosts "pkill -TERM -f -- '-m dreamda_jax[.]'"
 }
 
 delete() {

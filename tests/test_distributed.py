@@ -1,5 +1,6 @@
 """Who takes part in a job, from flags and from the environment; the rest is in tests/multihost."""
 
+import socket
 import threading
 
 import numpy as np
@@ -55,6 +56,8 @@ def test_a_batch_script_itself_is_alone(monkeypatch):
         (Flags(process_id=0), "given together"),
         (Flags(num_processes=2, process_id=2), "ids run from 0 to one less"),
         (Flags(coordinator_address="a:1"), "needs --num_processes"),
+        (Flags("host", 2, 0), r"must be HOST:PORT"),
+        (Flags("host:abc", 2, 1), r"must be HOST:PORT"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(flags, message):
@@ -66,6 +69,14 @@ def test_those_who_train_together_need_an_address():
     job = distributed.together(lambda stop: 0, Flags(num_processes=2, process_id=0))
     with pytest.raises(UserError, match=r"need --coordinator_address=HOST:PORT"):
         job(threading.Event())
+
+
+def test_a_port_that_is_taken_is_told_rather_than_crashed_at():
+    with socket.create_server(("", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        job = distributed.together(lambda stop: 0, Flags(address, 2, 0))
+        with pytest.raises(UserError, match=r"cannot listen on port \d+ of --coordinator_address"):
+            job(threading.Event())
 
 
 def test_alone_a_job_is_given_its_own_stop():

@@ -140,7 +140,9 @@ def test_generate_takes_the_result(finetuned, tmp_path, method):
         config="configs/folder.py",
     )
     assert done.returncode == 0, done.stderr
-    prompts = {record.prompt for record in dataset.read_records(tmp_path / "made")}
+    # The arguments name an output of their own, and the last one given counts.
+    made = dataset.read_records(output.with_name(f"{output.name}_set"))
+    prompts = {record.prompt for record in made}
     assert ("a photo of a <bag>" in prompts) == (method == "textual_inversion")
 
 

@@ -19,7 +19,7 @@ def make_latents(count=IMAGES, *, mirrored=True):
     moments = np.array([0, 100], np.float32)[:, None, None, None]
     upright = np.broadcast_to(image + moments, (count, 2, 4, 2, 2))
     turned = np.broadcast_to(moments - image, upright.shape) if mirrored else None
-    return Latents(upright, turned, np.arange(count, dtype=np.int64))
+    return Latents(upright, turned, np.arange(count, dtype=np.int64), digest="")
 
 
 def batches(latents=None, prompts=PROMPTS, **options):
@@ -163,6 +163,6 @@ def test_latents_on_the_disk_are_read_row_by_row(tmp_path):
     for name in ("upright", "mirrored"):
         np.save(tmp_path / f"{name}.npy", getattr(latents, name))
         stored.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
-    made = batches(Latents(*stored, latents.places))
+    made = batches(Latents(*stored, latents.places, latents.digest))
     assert_same(made, batches())
     assert not isinstance(made[0].mean, np.memmap)
