@@ -54,7 +54,10 @@ def of_first(value: Any) -> Any:
     """A number or array of process 0, on all of them."""
     if meshes.process_count() == 1:
         return value
-    return np.asarray(multihost_utils.broadcast_one_to_all(np.asarray(value))).tolist()
+    array = np.asarray(value)
+    # As bytes: the devices would make float32 of float64.
+    sent = multihost_utils.broadcast_one_to_all(np.frombuffer(array.tobytes(), np.uint8))
+    return np.frombuffer(np.asarray(sent).tobytes(), array.dtype).reshape(array.shape).tolist()
 
 
 def all_of(value: bool) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dreamda_jax import agreement
+from dreamda_jax import mesh as meshes
 from dreamda_jax.checkpoint import Checkpoints
 from dreamda_jax.report.training_log import read_log
 from dreamda_jax.training.state import TrainState
@@ -34,8 +36,10 @@ class Best:
         if self._measure is None or self._checkpoints is None:
             return {}
         if self._accuracy is None:
-            known = [row[METRIC] for row in read_log(self._directory) if METRIC in row]
-            self._accuracy = max(known, default=-1.0)
+            known = []
+            if meshes.process_index() == 0:  # the others may not see the log
+                known = [row[METRIC] for row in read_log(self._directory) if METRIC in row]
+            self._accuracy = float(agreement.of_first(max(known, default=-1.0)))
         variables = state.variables
         reached = self._measure(variables)
         if reached > self._accuracy:
