@@ -76,7 +76,7 @@ def main() -> None:
     ratios: dict[str, float] = {}
     for rule, rows in minimum_rows.items():
         price = cost.price(model, _method(flags, rule), resolution=RESOLUTION, num_variants=n)
-        minimum = rows * row.counted + price.vae_flops
+        minimum = rows * row.counted + price.other_flops
         ratios[rule] = price.flops / minimum
         table += [
             [
@@ -89,7 +89,7 @@ def main() -> None:
         ]
         if rule == "official":
             release_rows = RELEASE_ROWS_PER_STEP * executed
-            release = release_rows * row.counted + price.vae_flops
+            release = release_rows * row.counted + price.other_flops
             table.append(
                 [
                     "official rule, the release",
@@ -103,7 +103,7 @@ def main() -> None:
         ["", "U-Net rows", "TFLOP", "of the minimum"],
         table,
     )
-    print(f"Each with {price.vae_flops / 1e12:.3g} TFLOP of the VAE: encoding / {n} + decoding.")
+    print(f"Each with {price.other_flops / 1e12:.3g} TFLOP of the VAE: encoding / {n} + decoding.")
     seconds = time.monotonic() - start
     print(f"Counted in {seconds:.0f} s.", flush=True)
     memory = _memory(flags) if flags.memory else {}
@@ -183,7 +183,7 @@ def _memory(flags: argparse.Namespace) -> dict[str, float]:
         model, method = sd15(dtype), _method(flags, flags.update_rule)
         params = stable_diffusion.abstract_params(model)
         inputs = cost.abstract_inputs(
-            model, resolution=RESOLUTION, num_seeds=1, num_variants=flags.num_variants
+            model, method, resolution=RESOLUTION, num_seeds=1, num_variants=flags.num_variants
         )
 
         def program(params: Params, inputs: Inputs, model: Any = model) -> Outputs:

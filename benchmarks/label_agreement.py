@@ -10,32 +10,19 @@ classifier that `python -m dreamda_jax.train` saved.
 import argparse
 from pathlib import Path
 
-import numpy as np
-from oracle_labels import ask, share
 from reporting import machine, print_json, print_table
 
-from dreamda_jax.data.synthetic_source import SyntheticSource
-from dreamda_jax.models.classifiers.oracle import open_oracle
+from dreamda_jax.oracle_agreement import agreement
 
 
 def main() -> None:
     """Prints a column per set, a row per class."""
     flags = _parse_flags()
-    sets = {str(directory): SyntheticSource(directory) for directory in flags.sets}
-    columns, overall = [], {}
-    names = next(iter(sets.values())).label_names
-    for path, source in sets.items():
-        found = ask(open_oracle(flags.oracle, source.label_names), source)
-        labels = np.array([source[place].label for place in range(len(source))])
-        hits, decoded = found == labels, found >= 0
-        columns.append(
-            [share(hits, decoded & (labels == label)) for label in range(len(source.label_names))]
-        )
-        overall[path] = share(hits, decoded)
+    sets = {str(directory): agreement(directory, flags.oracle) for directory in flags.sets}
+    overall = {path: of.share.value if of.share else None for path, of in sets.items()}
+    names = next(iter(sets.values())).by_class
     rows = [["all", *overall.values()]]
-    rows += [
-        [name, *values] for name, values in zip(names, zip(*columns, strict=True), strict=True)
-    ]
+    rows += [[name, *(of.by_class.get(name) for of in sets.values())] for name in names]
     print_table(f"Labels that the oracle shares ({machine()})", ["", *sets], rows)
     print_json(overall)
 

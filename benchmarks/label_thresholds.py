@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from oracle_labels import ask, share
 from reporting import machine, print_json, print_table
 
 from dreamda_jax import build_training, command_line
 from dreamda_jax.data.verdicts import read_verdicts, write_verdicts
 from dreamda_jax.models.classifiers.oracle import open_oracle
+from dreamda_jax.oracle_agreement import ask, share
 from dreamda_jax.selftrain.pseudo_label import agreement
 
 FLAGS = flags.FLAGS

@@ -16,6 +16,9 @@ from ml_collections import ConfigDict
 from configs import defaults
 
 
-def get_config() -> ConfigDict:
+def get_config(method: str = "dreamda") -> ConfigDict:
     """Caltech-101: expansion 20."""
-    return defaults.get_tfds_config("caltech101", split="train", num_variants=20)
+    config = defaults.get_tfds_config("caltech101", method, split="train", num_variants=20)
+    if method == "gif":  # as the authors' release sets it for this data set
+        config.method.update({"guidance_scale": 5.0, "strength": 0.9, "epsilon": 4.0})
+    return config

@@ -1,17 +1,19 @@
 """The fields every configuration has, with the paper's settings; each data set changes a few.
 
 Sections end at the entry points: below them everything takes keyword arguments of the same names,
-whose docstrings say what they mean (`source`: dreamda_jax/data, `method`:
-dreamda_jax/synthesis/dreamda.py, training: dreamda_jax/options.py, dreamda_jax/training/recipes.py
-and dreamda_jax/data/augment/policy.py).
+whose docstrings say what they mean (`source`: dreamda_jax/data, `method`: configs/methods.py and
+dreamda_jax/synthesis, training: dreamda_jax/options.py, dreamda_jax/training/recipes.py and
+dreamda_jax/data/augment/policy.py).
 """
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from configs import methods
 
-def get_config() -> ConfigDict:
-    """Stable Diffusion 1.5 at 512 pixels, CycleDiffusion, σ_h = 3, ten variants."""
+
+def get_config(method: str = "dreamda") -> ConfigDict:
+    """Stable Diffusion 1.5 at 512 pixels, ten variants by a method of `methods`."""
     config = ConfigDict()
     config.model = ConfigDict(
         {
@@ -23,24 +25,7 @@ def get_config() -> ConfigDict:
     config.source = ConfigDict({"kind": "folder"})
     config.image = ConfigDict({"resolution": 512, "crop": "center"})
     config.prompt = ConfigDict({"template": "A photo of a {class}", "file": placeholder(str)})
-    config.method = ConfigDict(
-        {
-            "name": "dreamda",
-            "num_inference_steps": 100,
-            "strength": 0.8,
-            "eta": 1.0,
-            "guidance_scale": 7.5,
-            "noise_scale": 3.0,
-            "site": "bottleneck",
-            "update_rule": "official",  # ConfigDict has a method called update
-            "cfg_noise": "independent",
-            "inversion": "cyclediffusion",
-            "posterior_noise": "shared",
-            "source_prompt": "",
-            "source_guidance_scale": 1.0,
-            "variants_per_pass": 5,
-        }
-    )
+    config.method = methods.method_config(method)
     config.synthesis = ConfigDict(
         {
             "num_variants": 10,  # the expansion: synthetic images per seed image
@@ -50,7 +35,7 @@ def get_config() -> ConfigDict:
             "seeds_per_shard": 8,  # what a run that is killed may lose
         }
     )
-    config.output = ConfigDict({"path": "runs/dreamda", "format": "png", "quality": 95})
+    config.output = ConfigDict({"path": "runs/expanded", "format": "png", "quality": 95})
     config.loader = ConfigDict({"num_workers": 4})  # worker processes that decode images
     _add_training(config)
     return config
@@ -121,6 +106,7 @@ def _add_training(config: ConfigDict) -> None:
     _add_self_training(config)
     config.evaluate = _evaluate()
     config.finetune = _finetune()
+    config.prompts = _prompts()
     # What differs from section `source`; a section whose fields are all None is not used.
     config.validation = _held_out()  # chooses the best weights
     config.test = _held_out()  # is reported
@@ -244,15 +230,41 @@ def _finetune() -> ConfigDict:
     )
 
 
+def _prompts() -> ConfigDict:
+    """`python -m dreamda_jax.prompts`: see dreamda_jax/prompting/options.py."""
+    return ConfigDict(
+        {
+            "writer": "chat",  # or "local", "template"
+            "per_class": 20,
+            "output": "runs/prompts.jsonl",
+            "classes": placeholder(str),  # default: those of section source
+            "base_url": "https://api.openai.com/v1",
+            "model": placeholder(str),
+            "revision": placeholder(str),
+            "dtype": "bfloat16",  # of a local model
+            "key_variable": "OPENAI_API_KEY",  # the key itself is written nowhere
+            "request": placeholder(str),  # default: after the paper's wording
+            "batch": 20,  # descriptions asked for in one request
+            "min_words": 15,
+            "max_words": 50,  # CLIP reads 77 tokens
+            "temperature": 1.0,
+            "timeout": 120.0,  # seconds
+            "max_attempts": 5,
+            "seed": 0,  # of "local" and "template"
+            "attributes": placeholder(str),  # sentences and word lists of one's own
+        }
+    )
+
+
 def _held_out() -> ConfigDict:
     return ConfigDict({name: placeholder(str) for name in ("kind", "path", "split", "name")})
 
 
 def get_tfds_config(
-    name: str, *, split: str, num_variants: int, test_split: str = "test"
+    name: str, method: str, *, split: str, num_variants: int, test_split: str = "test"
 ) -> ConfigDict:
     """The same for an image classification set of TFDS, written to runs/<name>."""
-    config = get_config()
+    config = get_config(method)
     config.source = ConfigDict(
         {
             "kind": "tfds",
@@ -262,7 +274,7 @@ def get_tfds_config(
         }
     )
     config.synthesis.num_variants = num_variants
-    config.output.path = f"runs/{name}"
+    config.output.path = methods.output(method, f"runs/{name}")
     config.train.output = f"runs/{name}_classifier"
     config.finetune.output = f"runs/{name}_finetuned"
     config.test.split = test_split

@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 from configs import fashion
 
 
-def get_config() -> ConfigDict:
+def get_config(method: str = "dreamda") -> ConfigDict:
     """40 labels, ratio 7, an average of the weights."""
-    config = fashion.get_config()
+    config = fashion.get_config(method)
     config.softmatch.num_labels = 40
     config.unlabelled.update({"kind": "sample", "split": "unlabeled"})
     config.train.update(

@@ -13,14 +13,14 @@ Only the path has to be given. Ten variants of each image at 512 x 512 with Stab
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs import defaults
+from configs import defaults, methods
 
 
-def get_config() -> ConfigDict:
+def get_config(method: str = "dreamda") -> ConfigDict:
     """An image folder, expansion 10."""
-    config = defaults.get_config()
+    config = defaults.get_config(method)
     config.source = ConfigDict({"kind": "folder", "path": placeholder(str)})
-    config.output.path = "runs/folder"
+    config.output.path = methods.output(method, "runs/folder")
     config.train.output = "runs/folder_classifier"
     config.finetune.output = "runs/folder_finetuned"
     return config

@@ -16,6 +16,6 @@ from ml_collections import ConfigDict
 from configs import defaults
 
 
-def get_config() -> ConfigDict:
+def get_config(method: str = "dreamda") -> ConfigDict:
     """Oxford-IIIT Pet: expansion 30."""
-    return defaults.get_tfds_config("oxford_iiit_pet", split="train", num_variants=30)
+    return defaults.get_tfds_config("oxford_iiit_pet", method, split="train", num_variants=30)

@@ -10,12 +10,12 @@ a square: cutting it could cut a lung.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs import defaults
+from configs import defaults, methods
 
 
-def get_config() -> ConfigDict:
+def get_config(method: str = "dreamda") -> ConfigDict:
     """The file naming of the Shenzhen set, expansion 10."""
-    config = defaults.get_config()
+    config = defaults.get_config(method)
     config.source = ConfigDict(
         {
             "kind": "folder",
@@ -26,6 +26,6 @@ def get_config() -> ConfigDict:
     )
     config.image.crop = "squash"
     config.prompt.template = "A photo of a chest X-ray, {class}"
-    config.output.path = "runs/shenzhen_tb"
+    config.output.path = methods.output(method, "runs/shenzhen_tb")
     config.train.output = "runs/shenzhen_tb_classifier"
     return config

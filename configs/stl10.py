@@ -16,6 +16,6 @@ from ml_collections import ConfigDict
 from configs import defaults
 
 
-def get_config() -> ConfigDict:
+def get_config(method: str = "dreamda") -> ConfigDict:
     """STL-10 (its labelled images): expansion 10."""
-    return defaults.get_tfds_config("stl10", split="train", num_variants=10)
+    return defaults.get_tfds_config("stl10", method, split="train", num_variants=10)

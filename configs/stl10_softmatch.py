@@ -23,9 +23,9 @@ from ml_collections import ConfigDict
 from configs import defaults
 
 
-def get_config() -> ConfigDict:
+def get_config(method: str = "dreamda") -> ConfigDict:
     """40 labels, ratio 7, RandAugment and erasing in the strong view."""
-    config = defaults.get_tfds_config("stl10", split="train", num_variants=10)
+    config = defaults.get_tfds_config("stl10", method, split="train", num_variants=10)
     config.classifier.update({"name": "resnet18", "stem": "small", "image_size": 96, "canvas": 96})
     config.augment.crop = "shifted"
     config.strong.update(

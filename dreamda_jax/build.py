@@ -1,15 +1,27 @@
 """From a configuration to the checked objects a generation run needs; shared by entry points."""
 
+import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dreamda_jax import command_line, options
 from dreamda_jax.data import prompts, shards, sources, staging
-from dreamda_jax.models import checkpoint_files, loading, stable_diffusion
-from dreamda_jax.synthesis import dreamda
+from dreamda_jax.errors import UserError
+from dreamda_jax.models import checkpoint_files, clip, loading, stable_diffusion
+from dreamda_jax.self_training_options import Clip
+from dreamda_jax.synthesis.bag_of_tricks import BagOfTricks
+from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
+from dreamda_jax.synthesis.dreamda import DreamDA
+from dreamda_jax.synthesis.gif import Gif
 from dreamda_jax.synthesis.method import Method
+from dreamda_jax.synthesis.sdedit import SDEdit
+from dreamda_jax.synthesis.text_to_image import TextToImage
 
-METHODS: dict[str, type] = {"dreamda": dreamda.DreamDA}
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (DreamDA, TextToImage, SDEdit, BagOfTricks, Gif, DiffusionInversion)
+}
 _SECTIONS = ("model", "source", "image", "prompt", "method", "synthesis", "output", "loader")
 
 
@@ -55,18 +67,13 @@ def generation(config: dict[str, Any]) -> Generation:
     output = bind("output", options.Output)
     loader = bind("loader", options.Loader)
     checkpoint = bind("model", options.Model)
-    name = config["method"].get("name")
-    method_class = command_line.choose(METHODS, name, "method.name")
-    method = command_line.bind(
-        {"method": {k: v for k, v in config["method"].items() if k != "name"}},
-        "method",
-        method_class,
-    )
     source = sources.open_source(**config["source"])
     sources.refuse_output_inside(source, output.path)
     if 0 < synthesis.max_seeds < len(source):
         source = sources.Spread(source, synthesis.max_seeds)
-    choose_prompt = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
+    method = open_method(config, label_names=source.label_names)
+    given = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
+    given = dataclasses.replace(given, draw_seed=synthesis.seed)
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     model = loading.open_model(files, dtype=checkpoint.dtype)
     with command_line.as_user_error("method"):
@@ -79,9 +86,12 @@ def generation(config: dict[str, Any]) -> Generation:
         "source": source.fingerprint(),
         "model": checkpoint_files.checkpoint_fingerprint(files.directory),
     }
+    if isinstance(method, Gif) and method.clip is not None:
+        settings["clip"] = {key: value for key, value in config["clip"].items() if key != "path"}
+        settings["sha256"]["clip"] = method.clip.digest
     layout = shards.Layout.for_seeds(
         staging.local(output.path),
-        name=f"{source.name}_{name}",
+        name=f"{source.name}_{method.name}",
         num_seeds=len(source),
         seeds_per_shard=synthesis.seeds_per_shard,
     )
@@ -91,7 +101,7 @@ def generation(config: dict[str, Any]) -> Generation:
         model,
         method,
         source,
-        choose_prompt,
+        method.prompts(given, label_names=source.label_names, draw_seed=synthesis.seed),
         layout,
         checkpoint,
         image,
@@ -99,3 +109,30 @@ def generation(config: dict[str, Any]) -> Generation:
         output,
         loader,
     )
+
+
+def open_method(config: Mapping[str, Any], *, label_names: Sequence[str]) -> Method:
+    """The method of a configuration, with whatever other networks it asks; no weight is read.
+
+    Raises:
+      UserError: the method or an option is unknown, a value does not fit, or CLIP is not there.
+    """
+    section = dict(config["method"])
+    name = section.pop("name", None)
+    chosen = command_line.choose(METHODS, name, "method.name")
+    known = {field.name for field in dataclasses.fields(chosen)}  # type: ignore[arg-type]
+    strangers = [field for field in section if field not in known]
+    others = {field.name for other in METHODS.values() for field in dataclasses.fields(other)}  # type: ignore[arg-type]
+    if strangers and others.issuperset(strangers):
+        raise UserError(
+            f"method {name!r} has no option {strangers[0]!r}: section method is that of another "
+            f"method. Begin with its own settings by --config FILE:{name}, such as "
+            f"--config configs/fashion.py:{name}"
+        )
+    method = command_line.bind({"method": section}, "method", chosen)
+    if isinstance(method, Gif):
+        options = command_line.bind(config, "clip", Clip)
+        texts = prompts.class_prompts(label_names, options.template)
+        guide = clip.open_guide(options.path, prompts=texts, revision=options.revision)
+        method = dataclasses.replace(method, clip=guide)
+    return method

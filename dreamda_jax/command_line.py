@@ -222,7 +222,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = FLAGS(argv)
     except flags.Error as error:
-        _fail(str(error), code=2)
+        # What a configuration itself refuses; any other error of one keeps its traceback.
+        refused = re.search(r"Traceback.*\nValueError: (.+)", str(error), re.DOTALL)
+        _fail(f"configuration: {refused[1].strip()}" if refused else str(error), code=2)
     except OSError as error:
         _fail(_not_loaded(error), code=1)
     except NameError as error:

@@ -2,16 +2,22 @@
 
 import contextlib
 import threading
+from collections.abc import Sequence
 
-from dreamda_jax import mesh
+import jax
+import numpy as np
+
+from dreamda_jax import conditioning, mesh
 from dreamda_jax.build import Generation
-from dreamda_jax.data import dataset, loader, production_log, shards
+from dreamda_jax.data import dataset, production_log, shards
 from dreamda_jax.data.mirror import Mirror
+from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.models import loading
 from dreamda_jax.pipeline import DreamDAPipeline
 from dreamda_jax.report import production, summary
 from dreamda_jax.report.cost import Cost
 from dreamda_jax.synthesis import engine
+from dreamda_jax.synthesis.gif import Gif
 from dreamda_jax.types import Params
 
 
@@ -37,13 +43,10 @@ def make_and_report(
     Raises:
       UserError: see `make_missing`.
     """
+    pipeline, params = DreamDAPipeline(parts.model), load_params(parts)
+    finished = sorted(set(mine) - set(todo))
     statistics = make_missing(
-        parts,
-        DreamDAPipeline(parts.model),
-        loading.load_params(parts.model, parts.files, place=mesh.replicate),
-        todo=todo,
-        finished=sorted(set(mine) - set(todo)),
-        stop=stop,
+        parts, pipeline, params, todo=todo, finished=finished, stop=stop, mine=mine
     )
     print(summary.made(statistics, noise_scale=parts.method.noise_scale))
     session = summary.session(statistics, devices=mesh.describe_devices(), price=price)
@@ -58,6 +61,7 @@ def make_missing(
     todo: list[int],
     finished: list[int],
     stop: threading.Event,
+    mine: Sequence[int] | None = None,
 ) -> engine.Statistics:
     """Makes the shards `todo` of `parts.layout`, with a progress bar and a contact sheet.
 
@@ -68,11 +72,18 @@ def make_missing(
       todo: the shards to make.
       finished: those that are there already, for the progress and the contact sheet.
       stop: when set, no further batch is started.
+      mine: the shards of this process; default: all.
 
     Raises:
       UserError: the disk is full, or the network's output is not a number.
     """
     image, synthesis = parts.image, parts.synthesis
+    # All at once: one small compilation, whatever the size of the last batch.
+    root = jax.random.key_data(jax.random.key(synthesis.seed))
+    keys = np.asarray(keys_lib.seed_keys(root, np.arange(parts.layout.num_seeds)))
+    conditions = conditioning.open_conditions(parts, pipeline, params, keys, mine=mine, stop=stop)
+    if conditions is None:
+        return engine.Statistics()
     report = production.Production(
         parts.layout,
         parts.source,
@@ -88,22 +99,29 @@ def make_missing(
         method=parts.method,
         layout=parts.layout,
         label_names=parts.source.label_names,
-        choose_prompt=parts.choose_prompt,
-        root_seed=synthesis.seed,
+        conditions=conditions,
+        keys=keys,
         num_variants=synthesis.num_variants,
         seeds_per_device=synthesis.seeds_per_device,
         image_format=parts.output.format,
         image_quality=parts.output.quality,
     )
-    seeds = loader.load_seeds(
-        parts.source,
-        [index for shard in todo for index in parts.layout.seed_ids(shard)],
-        resolution=image.resolution,
-        crop=image.crop,
-        num_workers=parts.loader.num_workers,
-    )
+    ids = [index for shard in todo for index in parts.layout.seed_ids(shard)]
+    seeds = conditioning.load_seeds(parts, ids, num_workers=parts.loader.num_workers)
     with contextlib.closing(seeds), contextlib.closing(report.progress):
         return engine.make_shards(job, seeds, stop=stop, report=report)
+
+
+def load_params(parts: Generation) -> Params:
+    """All parameters a run needs, on every local device.
+
+    Raises:
+      UserError: weights are damaged or pickled, do not fit the model, or are not finite.
+    """
+    params = loading.load_params(parts.model, parts.files, place=mesh.replicate)
+    if isinstance(parts.method, Gif) and parts.method.clip is not None:
+        params["clip"] = parts.method.clip.load(mesh.replicate)
+    return params
 
 
 def fetch_the_others(mirror: Mirror, layout: shards.Layout) -> None:

@@ -11,7 +11,7 @@ SECTIONS = (
     *("model", "source", "image", "prompt", "method", "synthesis", "output", "loader"),
     *("classifier", "data", "augment", "train", "validation", "test"),
     *("strong", "amst", "softmatch", "consistency", "unlabelled", "clip", "audit"),
-    *("evaluate", "finetune"),
+    *("evaluate", "finetune", "prompts"),
 )
 """Of any configuration: one file serves every entry point, and each reads its own."""
 

@@ -104,8 +104,11 @@ class ToyStableDiffusion:
         with_mean = jnp.concatenate([pixels, pixels.mean(axis=-1, keepdims=True)], axis=-1)
         return jnp.transpose(with_mean, (0, 3, 1, 2))
 
+    def decode_latents_float(self, params, latents):
+        return jnp.transpose(latents, (0, 2, 3, 1))[..., :3]
+
     def decode_latents(self, params, latents):
-        pixels = (jnp.transpose(latents, (0, 2, 3, 1))[..., :3] + 1) * 127.5
+        pixels = (self.decode_latents_float(params, latents) + 1) * 127.5
         return jnp.round(jnp.clip(pixels, 0, 255)).astype(jnp.uint8)
 
     def denoise(self, params, latents, timestep, context, **options):

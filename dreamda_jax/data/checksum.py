@@ -12,3 +12,8 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """Sha256 (hex) of bytes in memory."""
+    return hashlib.sha256(data).hexdigest()

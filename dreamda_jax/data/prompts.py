@@ -4,13 +4,37 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
 
 from dreamda_jax.data import staging
 from dreamda_jax.data.labels import spoken_name
 from dreamda_jax.errors import UserError
 
-ChoosePrompt = Callable[[int, str, str | None, int], str]
-"""`choose(label, name, text, variant)`: the prompt of one variant of one seed image."""
+
+class Subject(Protocol):
+    """What a prompt is chosen for: a seed image (`loader.Seed`, `sources.Example`)."""
+
+    @property
+    def index(self) -> int:
+        """Its place in the source: the seed image id."""
+
+    @property
+    def name(self) -> str:
+        """Its file name, or what stands for one."""
+
+    @property
+    def label(self) -> int:
+        """Its class."""
+
+    @property
+    def text(self) -> str | None:
+        """Its caption, if it has one."""
+
+
+ChoosePrompt = Callable[[Subject, int], str]
+"""`choose(seed, variant)`: the prompt of one variant of one seed image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,17 +46,28 @@ class Prompts:
       from_template: a prompt for each class.
       by_image: given prompts, by the image's name.
       by_class: given prompts, by the class's name.
+      draw_seed: of the order in which an image takes the prompts of its class.
     """
 
     label_names: tuple[str, ...]
     from_template: list[str]
     by_image: dict[str, list[str]]
     by_class: dict[str, list[str]]
+    draw_seed: int = 0
 
-    def __call__(self, label: int, name: str, text: str | None, variant: int) -> str:
-        """The prompt of one variant of an image: its prompts are taken in turn."""
-        prompts = self.of_image(label, name, text)
-        return prompts[variant % len(prompts)]
+    def __call__(self, seed: Subject, variant: int) -> str:
+        """The prompt of one variant of an image.
+
+        Prompts of the image itself are taken in turn. Those of its class are drawn without
+        repetition, in an order of the image's own, so that all are used however few variants there
+        are.
+        """
+        prompts = self.of_image(seed.label, seed.name, seed.text)
+        place = variant % len(prompts)
+        if prompts is self.by_class.get(self.label_names[seed.label]):
+            generator = np.random.default_rng([self.draw_seed, seed.index])
+            place = generator.permutation(len(prompts))[place]
+        return prompts[place]
 
     def of_image(self, label: int, name: str, text: str | None) -> list[str]:
         """All prompts of an image, at least one."""
@@ -49,7 +84,7 @@ def open_prompts(
 
     In this order: the file's prompts for that image, the image's own caption (`text` of its
     metadata), the file's prompts for its class, the template. Several prompts for one image or
-    class are taken in turn by the variants.
+    class are shared out among the variants (`Prompts.__call__`).
 
     Args:
       label_names: the classes, as the source names them.

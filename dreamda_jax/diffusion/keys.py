@@ -10,6 +10,7 @@ store.
 """
 
 import enum
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,12 @@ class Stream(enum.IntEnum):
     POSTERIOR = 1  # x_{t⁻} ~ q(x_{t⁻} | x_t, x_0)
     STEP = 2  # z_t of a reverse step with η > 0
     PERTURBATION = 3  # ε_h at the bottleneck, or at another site
+    GUIDANCE = 4  # a guidance scale of one image's own (Bag of Tricks)
+    GAIN = 5  # a of z (1 + a) + b (guided imagination)
+    BIAS = 6  # b of the same
+    CONTEXT = 7  # noise on a learned embedding (Diffusion Inversion)
+    EMBEDDING = 8  # what the learning of one starts from
+    LEARNING = 9  # each step's timestep and noise, under `denoising_loss.Draw`
 
 
 def seed_keys(root: UInt[AnyArray, "2"], seed_ids: Int[AnyArray, "r"]) -> RawKeys:
@@ -49,9 +56,25 @@ def normal(
     keys: RawKeys, timestep: Int[AnyArray, ""] | int, stream: Stream, shape: tuple[int, ...]
 ) -> Float[Array, "r ..."]:
     """Standard normal noise, float32 [r, *shape]; row i depends on key i alone."""
+    return _draw(jax.random.normal, keys, timestep, stream, shape)
 
+
+def uniform(
+    keys: RawKeys, timestep: Int[AnyArray, ""] | int, stream: Stream, shape: tuple[int, ...]
+) -> Float[Array, "r ..."]:
+    """The same, uniform in [0, 1)."""
+    return _draw(jax.random.uniform, keys, timestep, stream, shape)
+
+
+def _draw(
+    distribution: Callable[..., jax.Array],
+    keys: RawKeys,
+    timestep: Int[AnyArray, ""] | int,
+    stream: Stream,
+    shape: tuple[int, ...],
+) -> Float[Array, "r ..."]:
     def draw(key: UInt[AnyArray, "2"]) -> jax.Array:
         key = jax.random.fold_in(jax.random.fold_in(key, timestep), stream)
-        return jax.random.normal(key, shape, jnp.float32)
+        return distribution(key, shape, jnp.float32)
 
     return jax.vmap(draw)(keys)

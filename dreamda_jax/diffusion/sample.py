@@ -17,12 +17,13 @@ class Noises(NamedTuple):
     Attributes:
       noisy: ε̃, predicted with the perturbation, float32 [r, 4, h, w].
       clean: ε, predicted without it, where the asymmetric rule is wanted; else None.
-      mean_square: mean square of what the noise was added to, float32 [].
+      mean_square: mean square of what the noise was added to, or of the latents; float32 [], or of
+        each row [r].
     """
 
     noisy: Latent
     clean: Latent | None
-    mean_square: Float[Array, ""]
+    mean_square: Float[Array, "..."]
 
 
 class Reversed(NamedTuple):
@@ -30,12 +31,12 @@ class Reversed(NamedTuple):
 
     Attributes:
       latents: x_0, float32 [r, 4, h, w].
-      mean_squares: `Noises.mean_square` of each step, float32 [s].
+      mean_squares: `Noises.mean_square` of each step, float32 [s] or [s, r].
       trajectory: x_{t⁻} after each step, float32 [s, r, 4, h, w], or None.
     """
 
     latents: Latent
-    mean_squares: Float[Array, "s"]
+    mean_squares: Float[Array, "s ..."]
     trajectory: Float[Array, "s r 4 h w"] | None
 
 

@@ -5,6 +5,8 @@ it), `now` one step of a `Schedule`. Only products and sums: see `NoiseLevel`. E
 DreamDA's (arXiv 2403.12803) unless another paper is named.
 """
 
+from typing import Any
+
 from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule
 from dreamda_jax.types import Latent
 
@@ -24,8 +26,8 @@ def to_epsilon(output: Latent, latents: Latent, level: NoiseLevel, prediction_ty
     raise ValueError(f"unknown prediction_type {prediction_type!r}")
 
 
-def guide(unconditional: Latent, conditional: Latent, guidance_scale: float) -> Latent:
-    """Classifier-free guidance (Ho & Salimans 2022): u + g (c − u)."""
+def guide(unconditional: Latent, conditional: Latent, guidance_scale: Any) -> Latent:
+    """Classifier-free guidance (Ho & Salimans 2022): u + g (c − u); g a number, or [r, 1, 1, 1]."""
     return unconditional + guidance_scale * (conditional - unconditional)
 
 

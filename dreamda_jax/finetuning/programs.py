@@ -151,12 +151,7 @@ class Programs:
 def objective_of(model: StableDiffusion, job: Finetune) -> Objective:
     """What the U-Net is trained to predict, weighted as the job says."""
     scheduler = model.scheduler
-    alpha = schedule.alphas_cumprod(
-        scheduler.num_train_timesteps,
-        scheduler.beta_start,
-        scheduler.beta_end,
-        scheduler.beta_schedule,  # type: ignore[arg-type]
-    )
+    alpha = scheduler.alphas_cumprod()
     weights = loss_weights(
         alpha,
         scheduler.prediction_type,

@@ -6,9 +6,9 @@ random numbers. Numbers equal PyTorch transformers' on the same weights, see tes
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.traverse_util
 import jax
@@ -18,7 +18,12 @@ from jaxtyping import Array, Float
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.checkpoint_files import read_json
-from dreamda_jax.models.clip_files import ClipFiles, digest, find_clip
+from dreamda_jax.models.clip_files import digest, find_clip
+from dreamda_jax.models.clip_preprocessing import (
+    preprocess,
+    preprocess_smoothly,
+    read_preprocessing,
+)
 from dreamda_jax.models.flax_modules import apply_module, init_shapes
 from dreamda_jax.models.quiet import quiet_flax_imports
 from dreamda_jax.models.tokenizer import encode_prompts, load_tokenizer
@@ -29,11 +34,6 @@ with quiet_flax_imports():
     from transformers import CLIPConfig
     from transformers.models.clip.modeling_flax_clip import FlaxCLIPModule
 
-# Of CLIPImageProcessor, where a checkpoint has no preprocessor_config.json.
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-
-_BICUBIC = 3  # Pillow's number
 _ACTIVATIONS = ("quick_gelu", "gelu")
 _IMAGE_PARAMS = ("vision_model", "visual_projection", "logit_scale")
 _LEGACY_EOS = 2  # stands in old configs for whatever id is the highest
@@ -74,14 +74,23 @@ class ZeroShot(NamedTuple):
     """Side of what the image encoder sees."""
 
 
-class Preprocessing(NamedTuple):
-    """What is done to an image first, as CLIPImageProcessor does it on Pillow."""
+class Guide(NamedTuple):
+    """A CLIP whose classes are fixed and whose image encoder has gradients; no weight is read yet.
 
-    size: int | tuple[int, int]
-    """Of the shorter side, the ratio being kept; or (height, width)."""
-    crop: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    Its parameters are those of a `ZeroShot`.
+    """
+
+    embed_images: Callable[[Params, Image], Float[Array, "b d"]]
+    """See `Encoder`."""
+    embed_pixels: Callable[[Params, Float[Array, "b h w 3"]], Float[Array, "b d"]]
+    """The same of pixels 0..255 that need not be whole numbers, and without rounding: it can be
+    differentiated."""
+    shapes: Params
+    """Of the parameters, `jax.ShapeDtypeStruct`."""
+    load: Callable[[Place], Params]
+    """`load(place)`: reads the weights and encodes the classes."""
+    digest: str
+    """Of weights, config and preprocessing, hexadecimal."""
 
 
 def open_encoder(
@@ -150,71 +159,42 @@ def open_zero_shot(
     return ZeroShot(params, classify, encoder.image_size)
 
 
-def read_preprocessing(files: ClipFiles, *, image_size: int) -> Preprocessing:
-    """Read preprocessor_config.json; OpenAI's numbers where there is none.
-
-    Raises:
-        UserError: it asks for what `preprocess` does not do, or does not fit the model's image
-            size.
-    """
-    raw = {} if files.preprocessor is None else read_json(files.preprocessor)
-    where = files.preprocessor or files.directory
-    only: dict[str, tuple[Any, ...]] = {
-        "do_center_crop": (True,),
-        "do_normalize": (True,),
-        "do_rescale": (True,),
-        "do_resize": (True,),
-        "resample": (_BICUBIC,),
-    }
-    for field, values in only.items():
-        if raw.get(field, values[0]) not in values:
-            raise UserError(
-                f"{where}: {field}={raw[field]!r} is not supported, only {values[0]!r}."
-            )
-    try:
-        size = _size(raw.get("size", image_size))
-        crop = _size(raw.get("crop_size", image_size))
-        mean = tuple(map(float, raw.get("image_mean", OPENAI_MEAN)))
-        std = tuple(map(float, raw.get("image_std", OPENAI_STD)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where}: not the config of a CLIPImageProcessor ({error!r}).") from error
-    if crop not in (image_size, (image_size, image_size)) or np.min(size) < image_size:
-        raise UserError(
-            f"{where}: images of size {size} cropped to {crop} do not fit the model, whose "
-            f"vision_config.image_size is {image_size}."
-        )
-    return Preprocessing(size=size, crop=image_size, mean=mean, std=std)
-
-
-def preprocess(images: Image, preprocessing: Preprocessing) -> Float[Array, "b h w 3"]:
-    """Resize, crop the centre and normalise, as transformers' (slow) CLIPImageProcessor does.
+def open_guide(
+    path: str | os.PathLike[str], *, prompts: Sequence[str], revision: str | None = None
+) -> Guide:
+    """Open a CLIP to score images that are still being made.
 
     Args:
-        images: uint8 [b, h, w, 3].
-        preprocessing: see the class.
+        path: see `open_encoder`; likewise revision.
+        prompts: one per class.
+        revision: branch, tag or commit on the hub.
 
-    Returns:
-        float32 [b, crop, crop, 3].
+    Raises:
+        UserError: see `open_encoder`; about weights only when they are loaded.
     """
-    batch, height, width, channels = images.shape
-    if isinstance(preprocessing.size, tuple):
-        new_height, new_width = preprocessing.size
-    else:
-        shorter = min(height, width)
-        new_height = preprocessing.size * height // shorter
-        new_width = preprocessing.size * width // shorter
-    # Pillow resizes the rows, then the columns, and each time goes back to whole numbers.
-    pixels = _resize(jnp.asarray(images, jnp.float32), (batch, height, new_width, channels))
-    pixels = _resize(pixels, (batch, new_height, new_width, channels))
-    top, left = (new_height - preprocessing.crop) // 2, (new_width - preprocessing.crop) // 2
-    pixels = pixels[:, top : top + preprocessing.crop, left : left + preprocessing.crop]
-    mean, std = jnp.asarray(preprocessing.mean), jnp.asarray(preprocessing.std)
-    return (pixels / 255.0 - mean) / std
+    files = find_clip(path, revision=revision)
+    module = FlaxCLIPModule(_read_config(files.config))
+    preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
+    every = _param_shapes(module, files.config)
+    of_classes = (len(prompts), module.config.projection_dim)
 
+    def embed_images(params: Params, images: Image) -> Float[Array, "b d"]:
+        pixels = preprocess(images, preprocessing)
+        return apply_module(module, params, pixels, method=_image_embeddings)
 
-def _resize(pixels: Float[Array, "b h w 3"], shape: tuple[int, ...]) -> Float[Array, "b h w 3"]:
-    resized = jax.image.resize(pixels, shape, "bicubic", antialias=True)
-    return jnp.clip(jnp.floor(resized + 0.5), 0, 255)  # halves go up, not to even
+    def embed_pixels(params: Params, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
+        smooth = preprocess_smoothly(pixels, preprocessing)
+        return apply_module(module, params, smooth, method=_image_embeddings)
+
+    def load(place: Place) -> Params:
+        encoder = open_encoder(path, revision=revision)
+        embeddings = encoder.embed_texts(encoder.params, prompts)
+        params = {**encoder.image_params, "text_embeddings": embeddings}
+        return jax.tree.map(lambda leaf: place(np.asarray(leaf)), params)
+
+    shapes = {name: every[name] for name in _IMAGE_PARAMS}
+    shapes["text_embeddings"] = jax.ShapeDtypeStruct(of_classes, jnp.float32)
+    return Guide(embed_images, embed_pixels, shapes, load, digest(files))
 
 
 def _image_embeddings(module: FlaxCLIPModule, pixels: Float[Array, "b h w 3"]) -> jax.Array:
@@ -281,12 +261,3 @@ def _tokenize(directory: Path, prompts: Sequence[str], *, config: CLIPConfig) ->
             "same model."
         )
     return ids
-
-
-def _size(value: int | Mapping[str, int]) -> int | tuple[int, int]:
-    """A size as a number in old files, as {"shortest_edge"} or {"height", "width"} in new ones."""
-    if not isinstance(value, Mapping):
-        return int(value)
-    if "shortest_edge" in value:
-        return int(value["shortest_edge"])
-    return int(value["height"]), int(value["width"])

@@ -46,6 +46,7 @@ with quiet_flax_imports():
 __all__ = [
     "REMAT_BLOCKS",
     "UNET_BLOCKS",
+    "UNET_SCOPE",
     "FlaxCrossAttnDownBlock2D",
     "FlaxCrossAttnUpBlock2D",
     "FlaxDownBlock2D",
@@ -65,6 +66,9 @@ UNET_BLOCKS: tuple[type[nn.Module], ...] = (
     FlaxUpBlock2D,
 )
 """The classes an interceptor may match, together with `context.method_name == "__call__"`."""
+
+UNET_SCOPE = "unet"
+"""The `jax.named_scope` of all that a traced program does in the U-Net, gradients included."""
 
 REMAT_BLOCKS: tuple[type[nn.Module], ...] = (FlaxResnetBlock2D, FlaxTransformer2DModel)
 """The U-Net's parts that training rematerialises; see `remat`."""
@@ -187,7 +191,7 @@ class StableDiffusion:
         # One time embedding per row, so that an interceptor may treat `temb` like every other
         # input that has rows. Never in bfloat16, which cannot hold the integers above 256.
         timesteps = jnp.broadcast_to(jnp.asarray(timestep, jnp.float32), latents.shape[:1])
-        with nn.intercept_methods(_CORRECTIONS):
+        with jax.named_scope(UNET_SCOPE), nn.intercept_methods(_CORRECTIONS):
             output = apply_module(
                 self.unet,
                 params["unet"],

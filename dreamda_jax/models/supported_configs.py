@@ -8,6 +8,9 @@ which Flax and PyTorch agree; anything else is refused by name.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from dreamda_jax.diffusion import schedule
 from dreamda_jax.errors import UserError
 
 Config = Mapping[str, Any]
@@ -24,6 +27,15 @@ class SchedulerSettings(NamedTuple):
     set_alpha_to_one: bool
     timestep_spacing: str  # leading, trailing or linspace
     prediction_type: str  # epsilon or v_prediction
+
+    def alphas_cumprod(self) -> np.ndarray:
+        """ᾱ_t of every timestep the network was trained on, float64 [num_train_timesteps]."""
+        return schedule.alphas_cumprod(
+            self.num_train_timesteps,
+            self.beta_start,
+            self.beta_end,
+            self.beta_schedule,  # type: ignore[arg-type]
+        )
 
 
 # field: the values that are right, the default of PyTorch diffusers first.

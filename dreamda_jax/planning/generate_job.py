@@ -13,6 +13,7 @@ from dreamda_jax.planning.devices import of_one_host
 from dreamda_jax.planning.job import Job, Program, whole_bytes
 from dreamda_jax.report import cost
 from dreamda_jax.report.summary import readable_flops
+from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.types import Params
 
@@ -40,12 +41,12 @@ def generate_job(
     synthesis = command_line.bind(config, "synthesis", options.Synthesis)
     output = command_line.bind(config, "output", options.Output)
     checkpoint = command_line.bind(config, "model", options.Model)
-    method = _method(config)
     networks = stand_ins.open_networks(
         checkpoint.path, revision=checkpoint.revision, dtype=checkpoint.dtype
     )
     model = networks.value
     images = stand_ins.open_images(config["source"], num_images=num_images, num_classes=num_classes)
+    method = build.open_method(config, label_names=images.value.label_names)
     num_seeds = len(images.value)
     if 0 < synthesis.max_seeds < num_seeds:
         num_seeds = synthesis.max_seeds
@@ -56,7 +57,7 @@ def generate_job(
             model, method, resolution=image.resolution, num_variants=synthesis.num_variants
         )
     host = of_one_host(devices)
-    params = abstract_params(model)
+    params = {**abstract_params(model), **method.extra_params()}
 
     def synthesize(params: Params, inputs: Inputs) -> Outputs:
         return method.synthesize(model, params, inputs, keep_trajectory=False)
@@ -64,6 +65,7 @@ def generate_job(
     def program(size: int) -> Program:
         inputs = cost.abstract_inputs(
             model,
+            method,
             resolution=image.resolution,
             num_seeds=size,
             num_variants=synthesis.num_variants,
@@ -74,7 +76,7 @@ def generate_job(
             return mesh.map_devices(synthesize, host).lower(*arguments)
 
         made = size * synthesis.num_variants
-        return Program(lower, price.flops * made, made)
+        return Program(lower, (price.flops - price.learning_flops) * made, made)
 
     num_shards = -(-num_seeds // synthesis.seeds_per_shard)
     num_made = num_seeds * synthesis.num_variants
@@ -94,7 +96,7 @@ def generate_job(
                 f"{readable_flops(price.flops * num_made)} in all",
             ),
         ],
-        assumed=networks.assumed + images.assumed,
+        assumed=[*networks.assumed, *images.assumed, *_not_compiled(method)],
         program=program,
         size=synthesis.seeds_per_device,
         rows="seeds",
@@ -113,7 +115,7 @@ def generate_job(
             num_hosts=len({device.process_index for device in devices}),
             devices_per_host=len(host),
         ),
-        extra_flops=0.0,
+        extra_flops=price.learning_flops * num_made / len(devices),
         num_bytes=cost.estimated_bytes(
             num_made,
             num_shards=num_shards,
@@ -124,10 +126,10 @@ def generate_job(
     )
 
 
-def _method(config: Mapping[str, Any]) -> Method:
-    section = dict(config["method"])
-    chosen = command_line.choose(build.METHODS, section.pop("name", None), "method.name")
-    return command_line.bind({"method": section}, "method", chosen)
+def _not_compiled(method: Method) -> list[str]:
+    if not isinstance(method, DiffusionInversion):
+        return []
+    return ["the learning of embeddings is counted, not compiled: it may need more memory"]
 
 
 def _for_each(count: int, tree: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dreamda_jax.report import gain
+from dreamda_jax.report.noise_advice import less_noise, more_noise
 from dreamda_jax.report.page_numbers import is_number, percent, points, significant
 
 _LOW = 0.75  # of the baseline: precision, recall, diversity below it are low
@@ -86,11 +87,11 @@ def fidelity_and_variety(report: Report) -> Iterator[str]:
         )
     elif strays:
         yield (
-            f"Many synthetic images look like no real one ({precision}): {_less_noise(report)}; "
+            f"Many synthetic images look like no real one ({precision}): {less_noise(report)}; "
             "or keep the variety and let `--config.train.method=amst` decide which images to trust."
         )
     elif variety:
-        yield f"The synthetic images vary little ({variety}): {_more_noise(report)}."
+        yield f"The synthetic images vary little ({variety}): {more_noise(report)}."
 
 
 def _little_variety(report: Report) -> Iterator[str]:
@@ -253,25 +254,6 @@ def _beside_baseline(report: Report, name: str) -> str:
     value, baseline = _value(report, name), _metric(report, name).get("baseline")
     beside = f", {significant(baseline)} for other real images" if is_number(baseline) else ""
     return significant(value) + beside
-
-
-def _more_noise(report: Report) -> str:
-    return f"try more noise, {_turned(report, 'noise_scale', 1.5)}"
-
-
-def _less_noise(report: Report) -> str:
-    return (
-        f"try less noise, {_turned(report, 'noise_scale', 2 / 3)}, "
-        f"or less guidance, {_turned(report, 'guidance_scale', 2 / 3)}"
-    )
-
-
-def _turned(report: Report, field: str, factor: float) -> str:
-    """The field, and what to set it to if its value is known."""
-    value = report["settings"].get("method", {}).get(field)
-    if not is_number(value) or not value:
-        return f"`--config.method.{field}`"
-    return f"`--config.method.{field}={factor * value:.2g}` instead of {value:g}"
 
 
 def _apart(found: gain.Gain) -> str:

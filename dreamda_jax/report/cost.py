@@ -1,14 +1,17 @@
 """What a synthetic image costs, read off the program that will make it."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamda_jax.models.stable_diffusion import StableDiffusion, abstract_params
+from dreamda_jax.models.stable_diffusion import UNET_SCOPE, StableDiffusion, abstract_params
 from dreamda_jax.report.flops import count_flops
+from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs, Method
+from dreamda_jax.types import Params
 
 # Of the uncompressed pixels; PNG of photographs and of generated images lies below, JPEG at quality
 # 95 too, so that a disk that is found large enough is large enough.
@@ -21,29 +24,45 @@ class Cost(NamedTuple):
     """FLOPs of one synthetic image, and of its parts.
 
     Attributes:
-      flops: everything, encode, inversion and decode included.
-      vae_flops: encoding the seed (its share) and decoding the image.
+      flops: everything: encoding, inversion, learning, other networks and decoding included.
+      unet_flops: of these, those of the U-Net; a row that is differentiated counts as what its
+        gradient takes.
       row_flops: one row of the U-Net, at one timestep.
-      unet_rows: (flops − vae_flops) / row_flops.
+      learning_flops: of all, its share of what is learnt of its seed before anything is made.
     """
 
     flops: float
-    vae_flops: float
+    unet_flops: float
     row_flops: float
+    learning_flops: float = 0.0
+
+    @property
+    def other_flops(self) -> float:
+        """Beside the U-Net: the VAE, and what else a method asks."""
+        return self.flops - self.unet_flops
 
     @property
     def unet_rows(self) -> float:
         """U-Net rows per synthetic image; a shared encoder counts with its share of a row."""
-        return (self.flops - self.vae_flops) / self.row_flops
+        return self.unet_flops / self.row_flops
 
 
 def abstract_inputs(
-    model: StableDiffusion, *, resolution: int, num_seeds: int, num_variants: int
+    model: StableDiffusion,
+    method: Method,
+    *,
+    resolution: int,
+    num_seeds: int,
+    num_variants: int,
 ) -> Inputs:
     """Shapes and dtypes of a batch, for tracing."""
-    tokens = jax.ShapeDtypeStruct((1, model.num_tokens), jnp.int32)
-    context = jax.eval_shape(model.encode_text, abstract_params(model), tokens)
-    tail, dtype = context.shape[1:], context.dtype
+    if isinstance(method, DiffusionInversion):
+        tail: tuple[int, ...] = method.embedding_shape(model)
+        dtype: Any = jnp.float32
+    else:
+        tokens = jax.ShapeDtypeStruct((1, model.num_tokens), jnp.int32)
+        context = jax.eval_shape(model.encode_text, abstract_params(model), tokens)
+        tail, dtype = context.shape[1:], context.dtype
     shape: Any = jax.ShapeDtypeStruct  # stands in for an array wherever JAX only traces
     return Inputs(
         images=shape((num_seeds, resolution, resolution, 3), jnp.uint8),
@@ -57,19 +76,38 @@ def abstract_inputs(
 
 def price(model: StableDiffusion, method: Method, *, resolution: int, num_variants: int) -> Cost:
     """Counts the FLOPs of one synthetic image by tracing the program on shapes alone."""
-    params = abstract_params(model)
-    inputs = abstract_inputs(model, resolution=resolution, num_seeds=1, num_variants=num_variants)
+    params = {**abstract_params(model), **method.extra_params()}
+    inputs = abstract_inputs(
+        model, method, resolution=resolution, num_seeds=1, num_variants=num_variants
+    )
     latents = jax.ShapeDtypeStruct((1, *model.latent_shape(resolution)), jnp.float32)
     context = jax.ShapeDtypeStruct((1, *inputs.source_context.shape), inputs.source_context.dtype)
-    program = count_flops(
-        lambda params, inputs: method.synthesize(model, params, inputs, keep_trajectory=False),
-        params,
-        inputs,
-    )
-    encode = count_flops(model.encode_image, params, inputs.images)
-    decode = count_flops(model.decode_latents, params, latents)
     row = count_flops(model.denoise, params, latents, np.int32(1), context)
-    return Cost(program / num_variants, encode / num_variants + decode, row)
+
+    def program(params: Params, inputs: Inputs) -> Any:
+        return method.synthesize(model, params, inputs, keep_trajectory=False)
+
+    def both(scope: str | None) -> tuple[float, float]:
+        learning = _learning_flops(model, method, params, inputs, scope)
+        making = count_flops(program, params, inputs, scope=scope)
+        return (learning + making) / num_variants, learning / num_variants
+
+    (every, learning), (in_unet, _) = both(None), both(UNET_SCOPE)
+    return Cost(every, in_unet, row, learning)
+
+
+def _learning_flops(
+    model: StableDiffusion, method: Method, params: Params, inputs: Inputs, scope: str | None
+) -> float:
+    """Of what is learnt of a seed before anything is made of it; 0 for most methods."""
+    if not isinstance(method, DiffusionInversion):
+        return 0.0
+    start = functools.partial(method.start, model)
+    state = jax.eval_shape(start, params, inputs.images, inputs.keys)
+    calls = method.learning_steps / method.steps_per_call
+    learn = functools.partial(method.learn, model)
+    each = count_flops(learn, params, state, inputs.keys, np.int32(0), scope=scope)
+    return calls * each + count_flops(start, params, inputs.images, inputs.keys, scope=scope)
 
 
 def estimated_bytes(num_images: int, *, num_shards: int, resolution: int, image_format: str) -> int:

@@ -6,6 +6,7 @@ and convolutions (2 per multiply-add), which are 99 % of a U-Net; elementwise wo
 """
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,26 +14,37 @@ import jax
 from jax.extend import core
 
 
-def count_flops(function: Callable[..., Any], *args: Any, loops_once: bool = False) -> float:
+def count_flops(
+    function: Callable[..., Any],
+    *args: Any,
+    loops_once: bool = False,
+    scope: str | None = None,
+) -> float:
     """FLOPs of one call of `function` on arguments of these shapes; nothing is computed.
 
     Args:
       function: traceable by JAX.
       *args: arrays or `jax.ShapeDtypeStruct`s.
       loops_once: counts loop bodies once, as XLA does, for comparison with it.
+      scope: counts only what happens in this `jax.named_scope`, its gradients included.
 
     Raises:
       ValueError: the program has a `while` loop with matrix products, whose length is not known.
     """
-    return _jaxpr_flops(jax.make_jaxpr(function)(*args).jaxpr, loops_once)
+    return _jaxpr_flops(jax.make_jaxpr(function)(*args).jaxpr, loops_once, scope)
 
 
-def _jaxpr_flops(jaxpr: Any, loops_once: bool) -> float:
-    return sum(_equation_flops(equation, loops_once) for equation in jaxpr.eqns)
+def _jaxpr_flops(jaxpr: Any, loops_once: bool, scope: str | None) -> float:
+    """`scope` is None once it has been entered: a loop's body is traced anew and does not say."""
+    return sum(_equation_flops(equation, loops_once, scope) for equation in jaxpr.eqns)
 
 
-def _equation_flops(equation: Any, loops_once: bool) -> float:
+def _equation_flops(equation: Any, loops_once: bool, scope: str | None) -> float:
     name, params = equation.primitive.name, equation.params
+    if scope is not None and scope in _scopes(equation):
+        scope = None
+    if scope is not None and name in ("dot_general", "conv_general_dilated"):
+        return 0.0
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         left = equation.invars[0].aval.shape
@@ -43,7 +55,7 @@ def _equation_flops(equation: Any, loops_once: bool) -> float:
         out_axis = params["dimension_numbers"].rhs_spec[0]
         per_output = math.prod(kernel) / kernel[out_axis]
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * per_output
-    inner = [_jaxpr_flops(jaxpr, loops_once) for jaxpr in _inner_jaxprs(params)]
+    inner = [_jaxpr_flops(jaxpr, loops_once, scope) for jaxpr in _inner_jaxprs(params)]
     if name == "scan" and not loops_once:
         return params["length"] * sum(inner)
     if name == "while" and not loops_once and sum(inner) > 0:
@@ -51,6 +63,11 @@ def _equation_flops(equation: Any, loops_once: bool) -> float:
     if name == "cond":
         return max(inner)
     return sum(inner)
+
+
+def _scopes(equation: Any) -> set[str]:
+    """Names of the scopes an equation was traced in; a gradient's are "transpose(jvp(name))"."""
+    return set(re.split(r"[/()]", str(equation.source_info.name_stack)))
 
 
 def _inner_jaxprs(params: dict[str, Any]) -> list[Any]:

@@ -39,7 +39,7 @@ def start(
     )
 
 
-def made(statistics: Statistics, *, noise_scale: float) -> str:
+def made(statistics: Statistics, *, noise_scale: float | None) -> str:
     """How a run went: speed without compilation, and the perturbation in proportion."""
     lines = []
     if statistics.seconds:
@@ -48,7 +48,7 @@ def made(statistics: Statistics, *, noise_scale: float) -> str:
             f"speed     {readable_rate(rate)} after compilation; the devices waited for the host "
             f"{statistics.device_wait_share:.1%} of the time"
         )
-    if statistics.batches:
+    if statistics.batches and noise_scale is not None:
         lines.append(
             f"noise     RMS of the perturbed features {statistics.site_rms:.2f}, "
             f"noise_scale {noise_scale:g}"

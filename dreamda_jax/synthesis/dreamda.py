@@ -2,21 +2,30 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
 from dreamda_jax.diffusion import inversion, keys, perturb, sample, steps
 from dreamda_jax.diffusion.keys import Stream
-from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule, make_schedule
+from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule
 from dreamda_jax.models.stable_diffusion import UNET_BLOCKS, StableDiffusion
-from dreamda_jax.synthesis.method import Inputs, Outputs
+from dreamda_jax.synthesis.guidance import Guidance
+from dreamda_jax.synthesis.method import (
+    Inputs,
+    Method,
+    Outputs,
+    check_choices,
+    check_not_negative,
+)
+from dreamda_jax.synthesis.passes import in_passes, of_seeds
+from dreamda_jax.synthesis.sampling import model_schedule
 from dreamda_jax.types import AnyArray, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class DreamDA:
+class DreamDA(Method):
     """Options of the method; the defaults are the paper's.
 
     Attributes:
@@ -56,15 +65,10 @@ class DreamDA:
     name: ClassVar[str] = "dreamda"
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            choices, value = get_args(field.type), getattr(self, field.name)
-            if choices and value not in choices:
-                raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
-        for name in (
-            *("noise_scale", "guidance_scale", "source_guidance_scale", "variants_per_pass"),
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        check_choices(self)
+        check_not_negative(
+            self, "noise_scale", "guidance_scale", "source_guidance_scale", "variants_per_pass"
+        )
         if self.update_rule == "asymmetric" and self.site in perturb.LATENT_SITES:
             raise ValueError(
                 f"update_rule='asymmetric' needs a site inside the U-Net, not {self.site!r}: "
@@ -85,13 +89,11 @@ class DreamDA:
             model.check_empty_prompt()
 
     def _schedule(self, model: StableDiffusion) -> Schedule:
-        settings = model.scheduler._asdict()
-        del settings["prediction_type"]
-        return make_schedule(
+        return model_schedule(
+            model,
             num_inference_steps=self.num_inference_steps,
             strength=self.strength,
             eta=self.eta,
-            **settings,
         )
 
     def module_name(self, model: StableDiffusion) -> str:
@@ -119,41 +121,27 @@ class DreamDA:
           keep_trajectory: whether to return the latents after each step.
         """
         run = _Run(self, model, params, self._schedule(model), inputs)
-        b, n = inputs.contexts.shape[:2]
         x0 = model.encode_image(params, inputs.images)
         start, recorded = run.invert(x0)
-        variant_keys = keys.variant_keys(inputs.keys, inputs.variants)
 
-        def one_pass(chunk: tuple) -> tuple:
-            chunk_keys, contexts = chunk  # [b, m, 2], [b, m, l, d]
-            m = contexts.shape[1]
-            rows = jax.tree.map(lambda x: x.reshape(b * m, *x.shape[2:]), (chunk_keys, contexts))
-            reversed_ = run.reverse(x0, start, recorded, rows[0], rows[1], keep_trajectory)
+        def one_pass(rows: tuple) -> tuple:
+            row_keys, contexts = rows  # [r, 2], [r, l, d]
+            reversed_ = run.reverse(x0, start, recorded, row_keys, contexts, keep_trajectory)
             latents = reversed_.latents
             if self.site == "x_0":
-                noise = keys.normal(rows[0], 0, Stream.PERTURBATION, latents.shape[1:])
+                noise = keys.normal(row_keys, 0, Stream.PERTURBATION, latents.shape[1:])
                 latents = latents + self.noise_scale * noise
-            images = model.decode_latents(params, latents)
             trajectory = reversed_.trajectory
             if trajectory is not None:
                 trajectory = jnp.moveaxis(trajectory, 0, 1)
-                trajectory = trajectory.reshape(b, m, *trajectory.shape[1:])
-            mean_square = jnp.mean(reversed_.mean_squares)
-            return images.reshape(b, m, *images.shape[1:]), mean_square, trajectory
+            mean_square = jnp.broadcast_to(jnp.mean(reversed_.mean_squares), len(row_keys))
+            return model.decode_latents(params, latents), mean_square, trajectory
 
-        most = self.variants_per_pass or n
-        m = max(size for size in range(1, min(most, n) + 1) if n % size == 0)
-        passes = jax.tree.map(
-            lambda x: jnp.moveaxis(x.reshape(b, n // m, m, *x.shape[2:]), 1, 0),
-            (variant_keys, inputs.contexts),
+        variant_keys = keys.variant_keys(inputs.keys, inputs.variants)
+        images, mean_squares, trajectory = in_passes(
+            one_pass, (variant_keys, inputs.contexts), most=self.variants_per_pass
         )
-        images, mean_squares, trajectory = jax.lax.map(one_pass, passes)
-
-        def merge(x: jax.Array) -> jax.Array:  # [passes, b, m, ...] -> [b, n, ...]
-            return jnp.moveaxis(x, 0, 1).reshape(b, n, *x.shape[3:])
-
-        trajectory = None if trajectory is None else merge(trajectory)
-        return Outputs(merge(images), jnp.sqrt(jnp.mean(mean_squares)), trajectory)
+        return Outputs(images, jnp.sqrt(jnp.mean(mean_squares)), trajectory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,28 +160,17 @@ class _Run:
     def _epsilon(self, output: jax.Array, latents: jax.Array, level: NoiseLevel) -> jax.Array:
         return steps.to_epsilon(output, latents, level, self.model.scheduler.prediction_type)
 
-    def _contexts(self, target: jax.Array, scale: float) -> jax.Array:
-        """[empty; target] rows for guidance; the target rows alone where the scale is 1."""
-        if scale == 1:
-            return target
-        empty = jnp.broadcast_to(self.inputs.empty_context, target.shape)
-        return jnp.concatenate([empty, target])
-
     def _predict_source(self, latents: jax.Array, t: AnyArray, level: NoiseLevel) -> jax.Array:
         """ε under the source prompt: one row per image unless a real prompt is guided."""
         options = self.options
         # With an empty source prompt both guidance rows are the same row: run it once.
         scale = 1.0 if options.source_prompt == "" else options.source_guidance_scale
+        guidance = Guidance(scale, self.inputs.empty_context)
         target = jnp.broadcast_to(
             self.inputs.source_context, (len(latents), *self.inputs.source_context.shape)
         )
-        output = self._denoise(
-            jnp.concatenate([latents] * (1 if scale == 1 else 2)), t, self._contexts(target, scale)
-        )
-        if scale != 1:
-            empty, conditional = jnp.split(output, 2)
-            output = steps.guide(empty, conditional, scale)
-        return self._epsilon(output, latents, level)
+        output = self._denoise(guidance.latents(latents), t, guidance.contexts(target))
+        return self._epsilon(guidance.combine(output), latents, level)
 
     def invert(self, x0: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """x_T of each seed and, where its variants share it, the recorded noise [s, b, 4, h, w]."""
@@ -217,20 +194,23 @@ class _Run:
         keep_trajectory: bool,
     ) -> sample.Reversed:
         """The perturbed reverse of b·m rows; `x0`, `start` and `recorded` have b."""
-        options, m = self.options, len(contexts) // len(x0)
-        repeat = lambda x: jnp.repeat(x, m, axis=0)  # noqa: E731
-        start = repeat(start)
+        options = self.options
+        start = of_seeds(start, len(contexts))
 
         def fresh(_: Any, t: AnyArray) -> jax.Array:
             return keys.normal(row_keys, t, Stream.STEP, start.shape[1:])
 
         step_noise: Callable = fresh
         if options.inversion == "cyclediffusion":
-            step_noise = lambda z, _: repeat(z)  # noqa: E731
+            step_noise = lambda z, _: of_seeds(z, len(contexts))  # noqa: E731
             if options.posterior_noise == "redrawn":
                 step_noise = lambda z, _: z  # noqa: E731
                 recorded = inversion.cycle_diffusion_inversion(
-                    self._predict_source, repeat(x0), start, row_keys, self.schedule
+                    self._predict_source,
+                    of_seeds(x0, len(contexts)),
+                    start,
+                    row_keys,
+                    self.schedule,
                 )
 
         def perturb_latents(latents: jax.Array, t: AnyArray) -> jax.Array:
@@ -259,10 +239,9 @@ class _Run:
     ) -> sample.Noises:
         """ε̃ (and ε) of each variant under guidance, with the perturbation where it belongs."""
         options = self.options
-        scale = options.guidance_scale
-        copies = 1 if scale == 1 else 2  # rows per variant
-        all_latents = jnp.concatenate([latents] * copies)
-        all_contexts = self._contexts(contexts, scale)
+        guidance = Guidance(options.guidance_scale, self.inputs.empty_context)
+        copies = guidance.copies
+        all_latents, all_contexts = guidance.latents(latents), guidance.contexts(contexts)
 
         def draw(shape: tuple[int, ...]) -> jax.Array:
             different = copies if options.cfg_noise == "independent" else 1
@@ -271,10 +250,7 @@ class _Run:
             return jnp.concatenate([noise] * (copies // different))
 
         def epsilon(output: jax.Array) -> jax.Array:
-            if scale != 1:
-                empty, conditional = jnp.split(output, 2)
-                output = steps.guide(empty, conditional, scale)
-            return self._epsilon(output, latents, level)
+            return self._epsilon(guidance.combine(output), latents, level)
 
         if options.site in perturb.LATENT_SITES:
             output = self._denoise(all_latents, t, all_contexts)

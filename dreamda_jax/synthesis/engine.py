@@ -10,7 +10,7 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -20,11 +20,10 @@ import numpy as np
 from dreamda_jax import mesh
 from dreamda_jax.data import records, shards
 from dreamda_jax.data.loader import Seed
-from dreamda_jax.data.prompts import ChoosePrompt
-from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.errors import UserError
 from dreamda_jax.pipeline import DreamDAPipeline
 from dreamda_jax.synthesis.batches import Batch, make_batches
+from dreamda_jax.synthesis.conditions import Conditions
 from dreamda_jax.synthesis.method import Method, Outputs
 from dreamda_jax.synthesis.statistics import Statistics
 from dreamda_jax.types import Params
@@ -43,8 +42,8 @@ class Job:
       method: how variants are made.
       layout: the output's shards.
       label_names: class names by label.
-      choose_prompt: the prompt of a variant.
-      root_seed: the number every random draw comes from.
+      conditions: what variants are made under.
+      keys: of all seeds, uint32 [seeds, 2] (`keys.seed_keys`).
       num_variants: n, variants of each seed image.
       seeds_per_device: b, seed images in one call of the program on one device.
       image_format: "png" or "jpeg".
@@ -56,8 +55,8 @@ class Job:
     method: Method
     layout: shards.Layout
     label_names: tuple[str, ...]
-    choose_prompt: ChoosePrompt
-    root_seed: int
+    conditions: Conditions
+    keys: np.ndarray
     num_variants: int
     seeds_per_device: int
     image_format: records.ImageFormat
@@ -100,10 +99,6 @@ class _Engine:
         self._job, self._stop, self._report = job, stop, report
         self._statistics = Statistics()
         self._collector = _Collector(job.layout)
-        root = jax.random.key_data(jax.random.key(job.root_seed))
-        # All at once: one small compilation, whatever the size of the last batch.
-        self._keys = np.asarray(keys_lib.seed_keys(root, np.arange(job.layout.num_seeds)))
-        self._embeddings = job.pipeline.embeddings(job.params)
         self._idle_since: float | None = None
 
     def run(self, seeds: Iterator[Seed]) -> Statistics:
@@ -119,7 +114,7 @@ class _Engine:
             ThreadPoolExecutor(1, "write") as writer,
             ThreadPoolExecutor(1, "watch") as watcher,
         ):
-            for batch in self._request_embeddings(batches):
+            for batch in self._request_contexts(batches):
                 if self._stop.is_set():
                     break
                 while len(under_way) >= _BATCHES_AHEAD:
@@ -135,49 +130,38 @@ class _Engine:
                 future.result()
         return self._statistics
 
-    def _request_embeddings(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _request_contexts(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The same batches; each one's prompts are encoded while those before it are computed."""
         waiting: deque[Batch] = deque()
         for batch in batches:
-            self._embeddings.request(self._prompts(batch.usable))
+            self._job.conditions.request(batch.usable)
             waiting.append(batch)
             if len(waiting) > _BATCHES_AHEAD:
                 yield waiting.popleft()
         yield from waiting
 
-    def _prompts(self, seeds: Sequence[Seed]) -> list[str]:
-        """The prompts of all variants, seed by seed, after the empty and the source prompt."""
-        job = self._job
-        of_variants = (
-            job.choose_prompt(seed.label, seed.name, seed.text, variant)
-            for seed in seeds
-            for variant in range(job.num_variants)
-        )
-        return ["", job.method.source_prompt, *of_variants]
-
     def _dispatch(self, batch: Batch) -> Outputs:
-        job, prompts = self._job, self._prompts(batch.usable)
-        found = self._embeddings.get(prompts)
-        empty, source = found[""], found[job.method.source_prompt]
+        job = self._job
+        found = job.conditions.get(batch.usable)
         # Rows of empty slots are computed like the others and thrown away.
         first = batch.usable[0].pixels
         assert first is not None
         images = np.zeros((len(batch.slots), *first.shape), np.uint8)
-        contexts = np.empty((len(batch.slots), job.num_variants, *empty.shape), empty.dtype)
-        contexts[:] = empty
+        shape = (len(batch.slots), job.num_variants, *found.empty.shape)
+        contexts = np.empty(shape, found.empty.dtype)
+        contexts[:] = found.empty
         keys = np.zeros((len(batch.slots), 2), np.uint32)
-        of_variants = iter(prompts[2:])
         for row, seed in enumerate(batch.slots):
             if seed is not None and seed.pixels is not None:
-                images[row], keys[row] = seed.pixels, self._keys[seed.index]
-                contexts[row] = [found[next(of_variants)] for _ in range(job.num_variants)]
+                images[row], keys[row] = seed.pixels, job.keys[seed.index]
+                contexts[row] = found.of_seeds[seed.index]
         return job.pipeline.dispatch(
             job.params,
             job.method,
             images=images,
             contexts=contexts,
-            source_context=source,
-            empty_context=empty,
+            source_context=found.source,
+            empty_context=found.empty,
             keys=keys,
             variants=np.arange(job.num_variants),
             seeds_per_device=job.seeds_per_device,
@@ -221,7 +205,7 @@ class _Engine:
 
     def _records(self, seed: Seed, images: list[bytes]) -> list[records.Record]:
         job = self._job
-        high, low = (int(part) for part in self._keys[seed.index])
+        high, low = (int(part) for part in job.keys[seed.index])
         return [
             records.Record(
                 image=image,
@@ -230,7 +214,7 @@ class _Engine:
                 seed_id=seed.index,
                 seed_name=seed.name,
                 variant=variant,
-                prompt=job.choose_prompt(seed.label, seed.name, seed.text, variant),
+                prompt=job.conditions.text(seed, variant),
                 method=job.method.name,
                 key=(high, low),
             )

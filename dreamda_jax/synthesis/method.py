@@ -5,10 +5,13 @@ differs from call to call is in `Inputs`, everything fixed for a run is in the d
 compiles once.
 """
 
-from typing import ClassVar, NamedTuple, Protocol
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args, get_origin
 
 from jaxtyping import Array, Float, Int, UInt, UInt8
 
+from dreamda_jax.data.prompts import ChoosePrompt
 from dreamda_jax.models.stable_diffusion import StableDiffusion
 from dreamda_jax.types import AnyArray, Params
 
@@ -38,7 +41,8 @@ class Outputs(NamedTuple):
 
     Attributes:
       images: uint8 [b, n, h, w, 3].
-      site_rms: RMS of what the noise was added to, over rows and steps, float32 [].
+      site_rms: RMS of what the noise was added to, or of the latents x_t where a method perturbs
+        no features; over rows and steps, float32 [].
       trajectory: latents after each step, float32 [b, n, s, 4, h', w'], or None.
     """
 
@@ -48,22 +52,56 @@ class Outputs(NamedTuple):
 
 
 class Method(Protocol):
-    """What the engine, the pipeline and the entry point need of a method."""
+    """What the engine, the pipeline and the entry point need of a method; subclasses are options.
+
+    Attributes:
+      name: what `method.name` of a configuration and every record call it.
+      noise_scale: of a perturbation inside the network, for the report; None where there is none.
+      source_prompt: what the seed image shows; "" where the method does not ask.
+    """
 
     name: ClassVar[str]
-
-    @property
-    def noise_scale(self) -> float:
-        """σ_h, for the report."""
-
-    @property
-    def source_prompt(self) -> str:
-        """What the seed image shows; "" where the method does not ask."""
+    noise_scale: float | None = None
+    source_prompt: str = ""
 
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
+
+    def prompts(
+        self, given: ChoosePrompt, *, label_names: Sequence[str], draw_seed: int
+    ) -> ChoosePrompt:
+        """The prompt of every variant: `given`, that of section `prompt`, or one of its own."""
+        return given
+
+    def extra_params(self) -> dict[str, Params]:
+        """Shapes of the parameters of other networks that `synthesize` finds in `params`."""
+        return {}
 
     def synthesize(
         self, model: StableDiffusion, params: Params, inputs: Inputs, *, keep_trajectory: bool
     ) -> Outputs:
         """Makes n variants of each of b seed images on one device."""
+        raise NotImplementedError
+
+
+def check_choices(options: Any) -> None:
+    """Checks the fields of a dataclass of options that are of a `Literal` type.
+
+    Raises:
+      ValueError: names the field and what it may be.
+    """
+    for field in dataclasses.fields(options):
+        choices, value = get_args(field.type), getattr(options, field.name)
+        if get_origin(field.type) is Literal and value not in choices:
+            raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_not_negative(options: Any, *names: str) -> None:
+    """Checks numbers of a dataclass of options.
+
+    Raises:
+      ValueError: names the field.
+    """
+    for name in names:
+        if getattr(options, name) < 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(options, name)}")

@@ -3,9 +3,14 @@ import json
 import pytest
 
 from dreamda_jax.data.prompts import Prompts, fill_template, open_prompts
+from dreamda_jax.data.sources import Example
 from dreamda_jax.errors import UserError
 
 NAMES = ("ankle_boot", "bag")
+
+
+def seed(label, name="a.png", text=None, index=0):
+    return Example(index, name, label, b"", text)
 
 
 def write(path, *entries):
@@ -15,12 +20,12 @@ def write(path, *entries):
 
 def test_template():
     choose = open_prompts(NAMES)
-    assert choose(0, "a.png", None, 3) == "A photo of a ankle boot"
-    assert open_prompts(NAMES, template="clothes")(1, "a.png", None, 0) == "clothes"
+    assert choose(seed(0), 3) == "A photo of a ankle boot"
+    assert open_prompts(NAMES, template="clothes")(seed(1), 0) == "clothes"
 
 
 def test_captions_come_before_the_template():
-    assert open_prompts(NAMES)(0, "a.png", "a red boot", 0) == "a red boot"
+    assert open_prompts(NAMES)(seed(0, text="a red boot"), 0) == "a red boot"
 
 
 def test_file_per_image_and_per_class(tmp_path):
@@ -31,10 +36,11 @@ def test_file_per_image_and_per_class(tmp_path):
         {"file_name": "b.png", "prompt": "this very bag"},
     )
     choose = open_prompts(NAMES, file=file)
-    bags = [choose(1, "a.png", None, variant) for variant in range(3)]
-    assert bags == ["a bag on a table", "a bag in the rain", "a bag on a table"]
-    assert choose(1, "b.png", "a caption", 1) == "this very bag"
-    assert choose(0, "c.png", None, 0) == "A photo of a ankle boot"
+    bags = [choose(seed(1), variant) for variant in range(4)]
+    assert set(bags[:2]) == {"a bag on a table", "a bag in the rain"}
+    assert bags[2:] == bags[:2]
+    assert choose(seed(1, "b.png", "a caption"), 1) == "this very bag"
+    assert choose(seed(0, "c.png"), 0) == "A photo of a ankle boot"
 
 
 @pytest.mark.parametrize("template", ["a {klass}", "a {}", "a {class", "a {0}"])
@@ -75,12 +81,26 @@ def test_all_prompts_of_an_image(tmp_path):
     assert prompts.of_image(0, "a.png", "") == [""]  # a caption that is empty is one
 
 
-def test_a_variant_s_prompt_is_one_of_its_image_s_in_turn():
+def test_prompts_of_an_image_are_taken_in_turn():
     prompts = Prompts(NAMES, ["boot", "bag"], {"b.png": ["x", "y"]}, {"bag": ["p", "q", "r"]})
-    for label, name, text in [(0, "a.png", None), (1, "a.png", None), (1, "b.png", "caption")]:
-        own = prompts.of_image(label, name, text)
-        chosen = [prompts(label, name, text, variant) for variant in range(7)]
+    for subject in (seed(0), seed(1, "b.png", "caption")):
+        own = prompts.of_image(subject.label, subject.name, subject.text)
+        chosen = [prompts(subject, variant) for variant in range(7)]
         assert chosen == [own[variant % len(own)] for variant in range(7)]
+
+
+def test_prompts_of_a_class_are_drawn_for_each_image():
+    given = [f"prompt {number}" for number in range(20)]
+    prompts = Prompts(NAMES, ["boot", "bag"], {}, {"bag": given}, draw_seed=3)
+    drawn = [[prompts(seed(1, index=i), variant) for variant in range(20)] for i in range(30)]
+    assert all(sorted(row) == sorted(given) for row in drawn)  # none twice
+    assert len({tuple(row) for row in drawn}) == 30
+    # With two variants of each of 30 images nearly all are used; in turn, it would be two.
+    assert len({prompt for row in drawn for prompt in row[:2]}) > 15
+    again = Prompts(NAMES, ["boot", "bag"], {}, {"bag": given}, draw_seed=3)
+    assert [again(seed(1, index=4), variant) for variant in range(25)] == [*drawn[4], *drawn[4][:5]]
+    other = Prompts(NAMES, ["boot", "bag"], {}, {"bag": given}, draw_seed=4)
+    assert [other(seed(1, index=4), variant) for variant in range(20)] != drawn[4]
 
 
 def test_words_fill_a_template_as_they_are():

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dreamda_jax.data.prompts import open_prompts
+from dreamda_jax.data.sources import Example
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import (
     adapter_files,
@@ -483,7 +484,7 @@ def test_a_file_of_class_prompts_is_read_by_the_prompt_section(tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_bytes(adapter_files.class_prompt_lines(names, texts))
     choose = open_prompts(names, file=str(file))
-    assert [choose(label, "", None, 0) for label in range(2)] == texts
+    assert [choose(Example(0, "", label, b""), 0) for label in range(2)] == texts
     assert "café" in file.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="shorter"):
         adapter_files.class_prompt_lines(names, texts[:1])

@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from dreamda_jax.data.sample_source import SampleSource
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import clip
+from dreamda_jax.models import clip, clip_preprocessing
 from dreamda_jax.models.clip_files import find_clip
 from tests.reference import make_clip as reference
 
@@ -85,8 +85,10 @@ def test_images_are_those_of_the_tests_reference():
 
 
 def test_preprocessing_equals_pillows(random_directory):
-    preprocessing = clip.read_preprocessing(find_clip(random_directory), image_size=32)
-    found = np.asarray(clip.preprocess(reference.random_images(), preprocessing))
+    preprocessing = clip_preprocessing.read_preprocessing(
+        find_clip(random_directory), image_size=32
+    )
+    found = np.asarray(clip_preprocessing.preprocess(reference.random_images(), preprocessing))
     assert found.shape == (4, 32, 32, 3)
     difference = np.abs(found - ARRAYS["random/pixels"]) * preprocessing.std * 255
     # Pillow computes in fixed point, so a value halfway between two grey levels may go either way:
@@ -146,8 +148,10 @@ def test_a_directory_named_sample_wins(checkpoint, monkeypatch):
 
 def test_without_preprocessor_config_openais_numbers_are_used(checkpoint):
     (checkpoint / "preprocessor_config.json").unlink()
-    found = clip.read_preprocessing(find_clip(checkpoint), image_size=32)
-    assert found == clip.Preprocessing(32, 32, clip.OPENAI_MEAN, clip.OPENAI_STD)
+    found = clip_preprocessing.read_preprocessing(find_clip(checkpoint), image_size=32)
+    assert found == clip_preprocessing.Preprocessing(
+        32, 32, clip_preprocessing.OPENAI_MEAN, clip_preprocessing.OPENAI_STD
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,10 +160,10 @@ def test_without_preprocessor_config_openais_numbers_are_used(checkpoint):
 )
 def test_sizes_as_old_and_new_files_write_them(checkpoint, size, expected):
     rewrite(checkpoint / "preprocessor_config.json", size=size, crop_size=32)
-    found = clip.read_preprocessing(find_clip(checkpoint), image_size=32)
+    found = clip_preprocessing.read_preprocessing(find_clip(checkpoint), image_size=32)
     assert found.size == expected
     images = np.zeros((1, 50, 70, 3), np.uint8)
-    assert clip.preprocess(images, found).shape == (1, 32, 32, 3)
+    assert clip_preprocessing.preprocess(images, found).shape == (1, 32, 32, 3)
 
 
 def test_no_prompt_is_a_programming_error():

@@ -43,7 +43,10 @@ def test_the_synthesis_is_what_the_pipeline_runs(config):
     job = generate_job(config, devices, **NONE)
     parts = build.generation(config)
     inputs = cost.abstract_inputs(
-        parts.model, resolution=8, num_seeds=3, num_variants=parts.synthesis.num_variants
+        *(parts.model, parts.method),
+        resolution=8,
+        num_seeds=3,
+        num_variants=parts.synthesis.num_variants,
     )
     lead = lambda x: jax.ShapeDtypeStruct((len(devices), *x.shape), jnp.dtype(x.dtype))  # noqa: E731
     run = DreamDAPipeline(parts.model).program(parts.method)

@@ -148,7 +148,7 @@ def test_progress_bar_on_a_terminal():
 
 
 def test_summaries():
-    price = Cost(flops=2e12, vae_flops=0.5e12, row_flops=0.1e12)
+    price = Cost(flops=2e12, unet_flops=1.5e12, row_flops=0.1e12)
     assert price.unet_rows == 15
     text = summary.start(
         devices="8 x TPU v5 lite",

@@ -9,9 +9,11 @@ import pytest
 
 from dreamda_jax.data import dataset, records, shards
 from dreamda_jax.data.loader import Seed
+from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.errors import UserError
 from dreamda_jax.pipeline import DreamDAPipeline
 from dreamda_jax.synthesis import engine
+from dreamda_jax.synthesis.conditions import Prompts
 from dreamda_jax.synthesis.dreamda import DreamDA
 
 VARIANTS = 2
@@ -32,8 +34,15 @@ def make_job(loaded, directory, num_seeds, seeds_per_shard, **options):
             directory, name="test", num_seeds=num_seeds, seeds_per_shard=seeds_per_shard
         ),
         label_names=("bag", "boot"),
-        choose_prompt=lambda label, name, text, variant: f"class {label}",
-        root_seed=0,
+        conditions=Prompts(
+            pipeline.embeddings(params),
+            lambda seed, variant: f"class {seed.label}",
+            source_prompt="",
+            num_variants=VARIANTS,
+        ),
+        keys=np.asarray(
+            keys_lib.seed_keys(jax.random.key_data(jax.random.key(0)), np.arange(num_seeds))
+        ),
         num_variants=VARIANTS,
         seeds_per_device=2,
         image_format="png",

@@ -1,0 +1,1 @@
+"""Descriptions of each class for `generate`, by a language model or from word lists."""

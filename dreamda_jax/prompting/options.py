@@ -1,0 +1,122 @@
+"""Section `prompts` as checked values."""
+
+import dataclasses
+import math
+import re
+import urllib.parse
+from typing import Literal
+
+PLACEHOLDERS = ("count", "class", "words", "max_words")
+"""What a request's wording may hold in braces."""
+
+REQUEST = (
+    "Please write {count} different descriptions of photographs. Each photograph shows only the "
+    'class "{class}" in a random scene. Each description has at least {words} words.'
+)
+"""After DreamDA's: at least 15 words, only that class, a random scene (arXiv 2403.12803)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """Who writes the descriptions, how many, and what they must be like.
+
+    Attributes:
+      writer: "chat" (an OpenAI-compatible endpoint), "local" (a language model on this machine) or
+        "template" (sentences and word lists, offline).
+      per_class: descriptions of each class.
+      output: the jsonl file; continued if the same settings made it.
+      classes: text file with one class name a line; None: the classes of section `source`.
+      base_url: of the endpoint, such as http://localhost:8000/v1.
+      model: by the endpoint's name for it; for "local" a directory in transformers' layout or a hub
+        id.
+      revision: branch, tag or commit of a hub id.
+      dtype: of a local model.
+      key_variable: environment variable that holds the endpoint's key; it need not be set.
+      request: the wording, with `{count}`, `{class}`, `{words}` and `{max_words}`; None: `REQUEST`.
+      batch: descriptions asked for in one request.
+      min_words: of a description.
+      max_words: of a description; 50 fit into CLIP's 77 tokens.
+      temperature: of sampling.
+      timeout: seconds to wait for an answer.
+      max_attempts: tries of a request that fails, and requests in a row for one class that bring
+        nothing of use.
+      seed: of "local" and "template".
+      attributes: JSON file with sentences and word lists in place of those of "template".
+    """
+
+    writer: Literal["chat", "local", "template"] = "chat"
+    per_class: int = 20
+    output: str = "runs/prompts.jsonl"
+    classes: str | None = None
+    base_url: str = "https://api.openai.com/v1"
+    model: str | None = None
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    key_variable: str = "OPENAI_API_KEY"
+    request: str | None = None
+    batch: int = 20
+    min_words: int = 15
+    max_words: int = 50
+    temperature: float = 1.0
+    timeout: float = 120.0
+    max_attempts: int = 5
+    seed: int = 0
+    attributes: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("per_class", "batch", "min_words", "max_attempts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_words < self.min_words:
+            raise ValueError(f"max_words={self.max_words} is below min_words={self.min_words}")
+        if not 0 <= self.temperature <= 2:
+            raise ValueError(f"temperature must be in [0, 2], got {self.temperature}")
+        if not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise ValueError(f"timeout must be a positive number of seconds, got {self.timeout}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be in [0, 2^32), got {self.seed}")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.key_variable):
+            # Not quoted: it may be the key itself.
+            raise ValueError(
+                "key_variable is the name of an environment variable, such as OPENAI_API_KEY, and "
+                "never the key itself"
+            )
+        if self.writer != "template" and not self.model:
+            raise ValueError(f"writer={self.writer!r} needs a model")
+        if self.writer == "chat":
+            _check_address(self.base_url)
+        _check_request(self.wording)
+
+    @property
+    def wording(self) -> str:
+        """Of a request, with its placeholders."""
+        return self.request or REQUEST
+
+
+def _check_address(base_url: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(base_url)
+        host = parts.hostname
+        parts.port  # noqa: B018  # raises what is no port
+    except ValueError as error:
+        raise ValueError("base_url is not an address such as http://localhost:8000/v1") from error
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # Not quoted: it may hold a key, and the configuration is written down.
+        raise ValueError(
+            "base_url must hold neither a user name or password nor anything from '?' on; a key "
+            "belongs into the environment variable that key_variable names"
+        )
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(
+            f"base_url must be an address such as http://localhost:8000/v1, got {base_url!r}"
+        )
+
+
+def _check_request(request: str) -> None:
+    try:
+        request.format_map(dict.fromkeys(PLACEHOLDERS, ""))
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        raise ValueError(f"request may hold only {known} in braces ({error})") from error
+    if "{class}" not in request:
+        raise ValueError("request must say which class is meant: it lacks {class}")

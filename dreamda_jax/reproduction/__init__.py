@@ -1,0 +1,1 @@
+"""The paper's comparisons: studies of cells, each made by commands that a user can repeat."""

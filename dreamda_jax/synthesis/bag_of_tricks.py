@@ -1,0 +1,130 @@
+"""Bag of Tricks: variety from text alone (Shipard et al. 2023, arXiv 2302.03298).
+
+"Diversity is definitely needed": text-to-image with the bare class name as prompt, with prompts of
+many domains, or with a guidance scale drawn anew for each image; and a set that mixes the three.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from dreamda_jax.data.labels import spoken_name
+from dreamda_jax.data.prompts import ChoosePrompt, Subject
+from dreamda_jax.diffusion import keys as keys_lib
+from dreamda_jax.diffusion.keys import Stream
+from dreamda_jax.diffusion.schedule import Schedule
+from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.synthesis.method import (
+    Inputs,
+    Method,
+    Outputs,
+    check_choices,
+    check_not_negative,
+)
+from dreamda_jax.synthesis.sampling import Rows, from_noise, model_schedule
+from dreamda_jax.types import Params
+
+DOMAINS = (
+    *("photo", "drawing", "painting", "sketch", "collage", "poster", "digital art image"),
+    *("rock drawing", "stick figure", "3D rendering"),
+)
+_TRICKS = ("class_prompt", "multi_domain", "random_guidance")  # variants of a mixture, in turn
+
+
+@dataclasses.dataclass(frozen=True)
+class BagOfTricks(Method):
+    """Options of the method.
+
+    Attributes:
+      trick: "class_prompt" (the class name alone), "multi_domain" ("a <domain> of a <class>"),
+        "random_guidance" (section `prompt`'s prompts), or "merged": the variants of a seed take the
+        three in turn.
+      num_inference_steps: N, all of which are executed.
+      eta: in [0, 1]; 0 is deterministic DDIM, 1 has DDPM's variance.
+      guidance_scale: of the tricks that draw none.
+      guidance_scale_min: of those drawn, uniformly.
+      guidance_scale_max: of those drawn.
+      variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
+        all.
+    """
+
+    trick: Literal["class_prompt", "multi_domain", "random_guidance", "merged"] = "merged"
+    num_inference_steps: int = 50
+    eta: float = 0.0
+    guidance_scale: float = 7.5
+    guidance_scale_min: float = 1.0
+    guidance_scale_max: float = 5.0
+    variants_per_pass: int = 0
+
+    name: ClassVar[str] = "bag_of_tricks"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_not_negative(self, "guidance_scale", "guidance_scale_min", "variants_per_pass")
+        if self.guidance_scale_max < self.guidance_scale_min:
+            raise ValueError(
+                f"guidance_scale_max={self.guidance_scale_max} is below "
+                f"guidance_scale_min={self.guidance_scale_min}"
+            )
+
+    def check(self, model: StableDiffusion) -> None:
+        """Raises ValueError where the options and the model do not fit together."""
+        self._schedule(model)
+        model.check_empty_prompt()
+
+    def prompts(
+        self, given: ChoosePrompt, *, label_names: Sequence[str], draw_seed: int
+    ) -> ChoosePrompt:
+        """The class name, a domain and the class name, or the given prompt, by the trick."""
+
+        def choose(seed: Subject, variant: int) -> str:
+            name = spoken_name(label_names[seed.label])
+            trick = self._trick(variant)
+            if trick == "class_prompt":
+                return name
+            if trick == "random_guidance":
+                return given(seed, variant)
+            # Each seed goes through all domains before one comes again, in an order of its own.
+            order = np.random.default_rng([draw_seed, seed.index]).permutation(len(DOMAINS))
+            turn = variant // len(_TRICKS) if self.trick == "merged" else variant
+            return f"a {DOMAINS[order[turn % len(DOMAINS)]]} of a {name}"
+
+        return choose
+
+    def _trick(self, variant: int) -> str:
+        return _TRICKS[variant % len(_TRICKS)] if self.trick == "merged" else self.trick
+
+    def _scales(self, rows: Rows) -> Float[Array, "r 1 1 1"]:
+        uniform = keys_lib.uniform(rows.keys, 0, Stream.GUIDANCE, (1, 1, 1))
+        width = self.guidance_scale_max - self.guidance_scale_min
+        drawn = self.guidance_scale_min + width * uniform
+        if self.trick == "random_guidance":
+            return drawn
+        place = _TRICKS.index("random_guidance")
+        is_drawn = (rows.variants % len(_TRICKS) == place) & (self.trick == "merged")
+        return jnp.where(is_drawn[:, None, None, None], drawn, self.guidance_scale)
+
+    def _schedule(self, model: StableDiffusion) -> Schedule:
+        return model_schedule(
+            model, num_inference_steps=self.num_inference_steps, strength=1, eta=self.eta
+        )
+
+    def synthesize(
+        self,
+        model: StableDiffusion,
+        params: Params,
+        inputs: Inputs,
+        *,
+        keep_trajectory: bool = False,
+    ) -> Outputs:
+        """Makes n images for each of b seeds, of their prompts; see `Method.synthesize`."""
+        return from_noise(
+            *(model, params, inputs, self._schedule(model)),
+            scale=self._scales,
+            most=self.variants_per_pass,
+            keep_trajectory=keep_trajectory,
+        )

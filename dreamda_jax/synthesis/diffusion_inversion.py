@@ -1,0 +1,211 @@
+"""Diffusion Inversion (Zhou et al. 2023, "Training on thin air", arXiv 2305.15316).
+
+Each training image gets an embedding of a few tokens of its own, in the place of a prompt's, learnt
+by the diffusion model's own loss with all networks frozen. New images are sampled from noise under
+embeddings that are moved a little towards another image's of the class and blurred with noise;
+guidance is away from the mean of all embeddings.
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from dreamda_jax.diffusion import denoising_loss
+from dreamda_jax.diffusion import keys as keys_lib
+from dreamda_jax.diffusion.keys import RawKeys, Stream
+from dreamda_jax.diffusion.loss_weights import loss_weights
+from dreamda_jax.diffusion.schedule import Schedule, noise_level
+from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.synthesis.method import Inputs, Method, Outputs, check_not_negative
+from dreamda_jax.synthesis.sampling import from_noise, model_schedule
+from dreamda_jax.types import AnyArray, Context, Image, Latent, Params
+
+_START = 0.1  # the release's initial embeddings are uniform in ±0.1 (100 images to a linear layer)
+_MOST_STEPS_PER_CALL = 100
+
+
+class Learning(NamedTuple):
+    """Embeddings of images on their way.
+
+    Attributes:
+      embeddings: float32 [b, l, d].
+      moments: AdamW's.
+      mean: of the VAE's posterior, float32 [b, 4, h, w].
+      std: of the same.
+      losses: mean loss of each image over the steps of the last call, float32 [b].
+    """
+
+    embeddings: Context
+    moments: optax.OptState
+    mean: Latent
+    std: Latent
+    losses: Float[Array, "b"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionInversion(Method):
+    """Options of the method; the defaults are the release's.
+
+    Attributes:
+      num_tokens: l, of an image's embedding.
+      learning_steps: of AdamW, for each image; the release makes about 3,000.
+      learning_rate: of AdamW.
+      weight_decay: of AdamW.
+      interpolation: in [0, 1], how far an embedding is moved towards another of its class.
+      embedding_noise: standard deviation of the noise on an embedding.
+      num_inference_steps: N, all of which are executed.
+      eta: in [0, 1]; 1 has DDPM's variance.
+      guidance_scale: away from the mean embedding; 1 switches it off and halves the cost.
+      variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
+        all.
+    """
+
+    num_tokens: int = 5
+    learning_steps: int = 3000
+    learning_rate: float = 0.03
+    weight_decay: float = 0.01
+    interpolation: float = 0.1
+    embedding_noise: float = 0.1
+    num_inference_steps: int = 100
+    eta: float = 1.0
+    guidance_scale: float = 2.0
+    variants_per_pass: int = 0
+
+    name: ClassVar[str] = "diffusion_inversion"
+
+    def __post_init__(self) -> None:
+        check_not_negative(
+            self, "weight_decay", "embedding_noise", "guidance_scale", "variants_per_pass"
+        )
+        for name in ("num_tokens", "learning_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.interpolation <= 1:
+            raise ValueError(f"interpolation must be in [0, 1], got {self.interpolation}")
+
+    def check(self, model: StableDiffusion) -> None:
+        """Raises ValueError where the options and the model do not fit together."""
+        self._schedule(model)
+
+    def _schedule(self, model: StableDiffusion) -> Schedule:
+        return model_schedule(
+            model, num_inference_steps=self.num_inference_steps, strength=1, eta=self.eta
+        )
+
+    @property
+    def steps_per_call(self) -> int:
+        """Of the learning: the largest divisor of all steps that leaves room to stop between."""
+        most = min(self.learning_steps, _MOST_STEPS_PER_CALL)
+        return max(size for size in range(1, most + 1) if self.learning_steps % size == 0)
+
+    def embedding_shape(self, model: StableDiffusion) -> tuple[int, int]:
+        """(l, d) of an image's embedding."""
+        return (self.num_tokens, model.unet.cross_attention_dim)
+
+    def start(
+        self, model: StableDiffusion, params: Params, images: Image, keys: RawKeys
+    ) -> Learning:
+        """What learning begins with, of images uint8 [b, h, w, 3] and their seeds' keys."""
+        mean, std = model.encode_posterior(params, images)
+        own, shape = keys_lib.own_keys(keys), self.embedding_shape(model)
+        uniform = keys_lib.uniform(own, 0, Stream.EMBEDDING, shape)
+        embeddings = _START * (2 * uniform - 1)
+        return Learning(
+            embeddings, self._optimizer().init(embeddings), mean, std, jnp.zeros(len(images))
+        )
+
+    def _optimizer(self) -> optax.GradientTransformation:
+        # Moments and decay are of each number alone, so images learn apart in one array.
+        return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
+
+    def learn(
+        self,
+        model: StableDiffusion,
+        params: Params,
+        learning: Learning,
+        keys: RawKeys,
+        first_step: AnyArray,
+    ) -> Learning:
+        """`steps_per_call` steps for each image, of the error of its own noised latents.
+
+        An image's timesteps, noise and gradient are its own: what is learnt with it in one call
+        changes nothing but roundings.
+        """
+        own, optimizer = keys_lib.own_keys(keys), self._optimizer()
+
+        def step(state: Any, number: Any) -> tuple[Any, jax.Array]:
+            embeddings, moments = state
+            step_keys = jax.vmap(
+                lambda key: jax.random.fold_in(jax.random.fold_in(key, number), Stream.LEARNING)
+            )(own)
+            gradient, losses = jax.grad(self.losses, argnums=2, has_aux=True)(
+                *(model, params, embeddings, learning.mean, learning.std, step_keys)
+            )
+            updates, moments = optimizer.update(gradient, moments, embeddings)
+            return (optax.apply_updates(embeddings, updates), moments), losses
+
+        numbers = first_step + jnp.arange(self.steps_per_call)
+        (embeddings, moments), losses = jax.lax.scan(
+            step, (learning.embeddings, learning.moments), numbers
+        )
+        return learning._replace(
+            embeddings=embeddings, moments=moments, losses=jnp.mean(losses, axis=0)
+        )
+
+    def losses(
+        self,
+        model: StableDiffusion,
+        params: Params,
+        embeddings: Context,
+        mean: Latent,
+        std: Latent,
+        step_keys: Any,
+    ) -> tuple[Float[Array, ""], Float[Array, "b"]]:
+        """The sum over images of the mean squared error of the prediction, and each image's."""
+        objective = _objective(model)
+        x0 = denoising_loss.draw_latents(step_keys, mean, std)
+        noised = denoising_loss.add_training_noise(step_keys, x0, objective)
+        errors, _ = denoising_loss.squared_errors(
+            lambda latents, t, context: model.denoise(params, latents, t, context),
+            *(noised, embeddings, objective),
+        )
+        return jnp.sum(errors), errors
+
+    def synthesize(
+        self,
+        model: StableDiffusion,
+        params: Params,
+        inputs: Inputs,
+        *,
+        keep_trajectory: bool = False,
+    ) -> Outputs:
+        """Makes n images for each of b seeds; contexts are interpolated embeddings."""
+        inputs = inputs._replace(contexts=self._blurred(inputs))
+        return from_noise(
+            *(model, params, inputs, self._schedule(model)),
+            scale=lambda _: self.guidance_scale,
+            most=self.variants_per_pass,
+            keep_trajectory=keep_trajectory,
+        )
+
+    def _blurred(self, inputs: Inputs) -> AnyArray:
+        b, n, *shape = inputs.contexts.shape
+        variant_keys = keys_lib.variant_keys(inputs.keys, inputs.variants).reshape(b * n, 2)
+        noise = keys_lib.normal(variant_keys, 0, Stream.CONTEXT, tuple(shape))
+        return inputs.contexts + self.embedding_noise * noise.reshape(b, n, *shape)
+
+
+def _objective(model: StableDiffusion) -> denoising_loss.Objective:
+    """Unweighted, over all timesteps the network was trained on."""
+    alphas = model.scheduler.alphas_cumprod()
+    prediction_type = model.scheduler.prediction_type
+    return denoising_loss.Objective(
+        prediction_type, noise_level(alphas), loss_weights(alphas, prediction_type, "none")
+    )
