@@ -17,6 +17,7 @@ import numpy as np
 from dreamda_jax import mesh
 from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.models import loading, stable_diffusion
+from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.embeddings import Embeddings
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
@@ -78,6 +79,7 @@ class DreamDAPipeline:
         num_variants: int = 10,
         variants: Sequence[int] | None = None,
         seed_ids: Sequence[int] | None = None,
+        method: Method | None = None,
         return_trajectory: bool = False,
         **options: Any,
     ) -> PipelineOutput:
@@ -93,12 +95,15 @@ class DreamDAPipeline:
           seed_ids: the images' ids; default 0 … b-1. An image with the same key, id and variant
             number is made again the same, whatever it is batched with (up to rounding, where shapes
             differ).
+          method: another than DreamDA, such as `SDEdit(strength=0.5)`. One that asks other networks
+            finds their parameters in `params`; Diffusion Inversion, which learns first, is for
+            `python -m dreamda_jax.generate` alone.
           return_trajectory: whether to return the latents after each step.
           **options: fields of `DreamDA`: noise_scale, guidance_scale, strength, eta,
             num_inference_steps, …
 
         Raises:
-          ValueError: the images, their size or an option is not usable.
+          ValueError: the images, their size, the method or an option is not usable.
         """
         if not isinstance(images, np.ndarray):
             images = np.stack([np.asarray(image.convert("RGB")) for image in images])
@@ -108,7 +113,11 @@ class DreamDAPipeline:
             raise ValueError(f"{count} images need as many prompts, got {len(prompts)}")
         numbers = np.arange(num_variants) if variants is None else np.asarray(variants)
         ids = np.arange(count) if seed_ids is None else np.asarray(seed_ids)
-        method = DreamDA(**options)
+        if method is not None and options:
+            raise ValueError(f"{', '.join(options)}: these belong into the method that is given")
+        if isinstance(method, DiffusionInversion):
+            raise ValueError("Diffusion Inversion learns first: use python -m dreamda_jax.generate")
+        method = DreamDA(**options) if method is None else method
         method.check(self.model)
         embeddings = self.embeddings(params).get(["", method.source_prompt, *prompts])
         root = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key

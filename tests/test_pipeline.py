@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.pipeline import DreamDAPipeline
+from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.embeddings import Embeddings
+from dreamda_jax.synthesis.sdedit import SDEdit
 
 OPTIONS = {"num_inference_steps": 5, "guidance_scale": 1.0}
 
@@ -19,6 +21,20 @@ def loaded(micro_checkpoint):
 @pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(0).integers(0, 255, (3, 8, 8, 3), dtype=np.uint8)
+
+
+def test_another_method(loaded, images):
+    pipeline, params = loaded
+    method, key = SDEdit(num_inference_steps=5, strength=0.6, guidance_scale=1.0), jax.random.key(3)
+    out = pipeline(
+        params, images, "a bag", key, num_variants=2, method=method, return_trajectory=True
+    )
+    assert out.images.shape == (3, 2, 8, 8, 3)
+    assert out.trajectory.shape[2] == 3
+    with pytest.raises(ValueError, match="eta: these belong into the method"):
+        pipeline(params, images, "a bag", key, method=method, eta=1.0)
+    with pytest.raises(ValueError, match=r"use python -m dreamda_jax\.generate"):
+        pipeline(params, images, "a bag", key, method=DiffusionInversion())
 
 
 def test_call_with_a_trajectory(loaded, images):
