@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
@@ -38,6 +38,7 @@ def open_conditions(
     *,
     mine: Sequence[int] | None,
     stop: threading.Event,
+    refresh: Callable[[], None],
 ) -> conditions.Conditions | None:
     """What variants are made under.
 
@@ -48,6 +49,7 @@ def open_conditions(
       keys: of all seeds, uint32 [seeds, 2].
       mine: the shards of this process, whose embeddings it learns first; None: all.
       stop: when set, learning ends between two calls.
+      refresh: see `learned.Job`.
 
     Returns:
       Prompts, or embeddings that were learnt before or are now; None if `stop` was set.
@@ -56,7 +58,7 @@ def open_conditions(
       UserError: the disk is full, or learning diverged.
     """
     if isinstance(parts.method, DiffusionInversion):
-        return _learned(parts, parts.method, params, keys, mine=mine, stop=stop)
+        return _learned(parts, parts.method, params, keys, mine=mine, stop=stop, refresh=refresh)
     return conditions.Prompts(
         pipeline.embeddings(params),
         parts.choose_prompt,
@@ -73,6 +75,7 @@ def _learned(
     *,
     mine: Sequence[int] | None,
     stop: threading.Event,
+    refresh: Callable[[], None],
 ) -> conditions.LearnedEmbeddings | None:
     layout, shape = parts.layout, method.embedding_shape(parts.model)
     store = learned.Store(layout, shape)
@@ -89,6 +92,7 @@ def _learned(
             keys=keys,
             load=lambda ids: load_seeds(parts, ids),
             seeds_per_device=parts.synthesis.seeds_per_device,
+            refresh=refresh,
             report=lambda count, loss: progress.add(
                 count, note="learning embeddings" + ("" if loss is None else f", loss {loss:.3f}")
             ),

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -29,6 +29,7 @@ def make_and_report(
     stop: threading.Event,
     *,
     process_index: int,
+    mirrors: Sequence[Mirror] = (),
 ) -> None:
     """Loads the weights, makes the missing shards, and says and records how that went.
 
@@ -39,6 +40,7 @@ def make_and_report(
       price: of one image.
       stop: when set, no further batch is started.
       process_index: of this process; each has a production log of its own.
+      mirrors: of the output, if that is in an object store.
 
     Raises:
       UserError: see `make_missing`.
@@ -46,7 +48,14 @@ def make_and_report(
     pipeline, params = DreamDAPipeline(parts.model), load_params(parts)
     finished = sorted(set(mine) - set(todo))
     statistics = make_missing(
-        parts, pipeline, params, todo=todo, finished=finished, stop=stop, mine=mine
+        parts,
+        pipeline,
+        params,
+        todo=todo,
+        finished=finished,
+        stop=stop,
+        mine=mine,
+        refresh=lambda: _fetch_learned(mirrors),
     )
     print(summary.made(statistics, noise_scale=parts.method.noise_scale))
     session = summary.session(statistics, devices=mesh.describe_devices(), price=price)
@@ -62,6 +71,7 @@ def make_missing(
     finished: list[int],
     stop: threading.Event,
     mine: Sequence[int] | None = None,
+    refresh: Callable[[], None] = lambda: None,
 ) -> engine.Statistics:
     """Makes the shards `todo` of `parts.layout`, with a progress bar and a contact sheet.
 
@@ -73,6 +83,7 @@ def make_missing(
       finished: those that are there already, for the progress and the contact sheet.
       stop: when set, no further batch is started.
       mine: the shards of this process; default: all.
+      refresh: see `learned.Job`.
 
     Raises:
       UserError: the disk is full, or the network's output is not a number.
@@ -81,7 +92,9 @@ def make_missing(
     # All at once: one small compilation, whatever the size of the last batch.
     root = jax.random.key_data(jax.random.key(synthesis.seed))
     keys = np.asarray(keys_lib.seed_keys(root, np.arange(parts.layout.num_seeds)))
-    conditions = conditioning.open_conditions(parts, pipeline, params, keys, mine=mine, stop=stop)
+    conditions = conditioning.open_conditions(
+        parts, pipeline, params, keys, mine=mine, stop=stop, refresh=refresh
+    )
     if conditions is None:
         return engine.Statistics()
     report = production.Production(
@@ -122,6 +135,13 @@ def load_params(parts: Generation) -> Params:
     if isinstance(parts.method, Gif) and parts.method.clip is not None:
         params["clip"] = parts.method.clip.load(mesh.replicate)
     return params
+
+
+def _fetch_learned(mirrors: Sequence[Mirror]) -> None:
+    """Brings here the embeddings that other hosts have learnt, and theirs what this one has."""
+    for mirror in mirrors:
+        mirror.push()
+        mirror.pull(lambda name: name.startswith("learned/"))
 
 
 def fetch_the_others(mirror: Mirror, layout: shards.Layout) -> None:

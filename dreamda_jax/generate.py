@@ -75,7 +75,9 @@ def _generate_here(
         if todo:
             price = _price(parts)
             print(_summary(parts, mine, todo, price), flush=True)
-            expand.make_and_report(parts, mine, todo, price, stop, process_index=hosts.index)
+            expand.make_and_report(
+                *(parts, mine, todo, price, stop), process_index=hosts.index, mirrors=mirrors
+            )
         else:
             share = f"each of the {len(mine)} shards of this process"
             whose = share if hosts.count > 1 else "every shard"

@@ -111,6 +111,8 @@ class ToyStableDiffusion:
         pixels = (self.decode_latents_float(params, latents) + 1) * 127.5
         return jnp.round(jnp.clip(pixels, 0, 255)).astype(jnp.uint8)
 
-    def denoise(self, params, latents, timestep, context, **options):
+    def denoise(
+        self, params, latents, timestep, context, *, reproducible_gradient=False, **options
+    ):
         timesteps = jnp.broadcast_to(jnp.asarray(timestep, jnp.float32), latents.shape[:1])
         return ToyUNet().apply({}, latents, timesteps, context, **options)

@@ -194,7 +194,7 @@ def missing_shards(
 
 def remove_leftovers(layout: Layout) -> list[Path]:
     """Clear what dead processes left half-written; call it at the start of a run."""
-    directories = (layout.directory, layout.directory / "done")
+    directories = (layout.directory, layout.directory / "done", layout.directory / "learned")
     return [path for directory in directories for path in atomic.remove_leftovers(directory)]
 
 

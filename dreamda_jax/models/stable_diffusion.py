@@ -4,6 +4,7 @@ Numbers equal PyTorch diffusers' on the same weights (float32, embedded model: a
 tests/models). Parameters are arguments everywhere; a `StableDiffusion` holds modules and numbers.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models.corrections import pytorch_corrections
 from dreamda_jax.models.flax_modules import apply_module, build_module, init_shapes
 from dreamda_jax.models.quiet import quiet_flax_imports
+from dreamda_jax.models.reproducible_attention import reproducible_attention
 from dreamda_jax.models.supported_configs import (
     SchedulerSettings,
     check_text_encoder,
@@ -29,7 +31,7 @@ from dreamda_jax.models.tokenizer import check_empty_prompt, encode_prompts
 from dreamda_jax.types import AnyArray, Bottleneck, Context, Image, Latent, Params, TokenIds
 
 with quiet_flax_imports():
-    from diffusers.models.attention_flax import FlaxGEGLU, FlaxTransformer2DModel
+    from diffusers.models.attention_flax import FlaxAttention, FlaxGEGLU, FlaxTransformer2DModel
     from diffusers.models.resnet_flax import FlaxResnetBlock2D
     from diffusers.models.unets.unet_2d_blocks_flax import (
         FlaxCrossAttnDownBlock2D,
@@ -74,6 +76,7 @@ REMAT_BLOCKS: tuple[type[nn.Module], ...] = (FlaxResnetBlock2D, FlaxTransformer2
 """The U-Net's parts that training rematerialises; see `remat`."""
 
 _CORRECTIONS = pytorch_corrections(transformer_class=FlaxTransformer2DModel, geglu_class=FlaxGEGLU)
+_REPRODUCIBLE = reproducible_attention(attention_class=FlaxAttention)
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -172,6 +175,7 @@ class StableDiffusion:
         context: Context,
         *,
         mid_block_additional_residual: Bottleneck | None = None,
+        reproducible_gradient: bool = False,
     ) -> Latent:
         """Raw output of the U-Net, ε or v by `scheduler.prediction_type`.
 
@@ -184,6 +188,8 @@ class StableDiffusion:
             timestep: a scalar or int [b], 0 .. num_train_timesteps - 1.
             context: [b, l, d], what `encode_text` returns.
             mid_block_additional_residual: added to the mid block's output, [b, h', w', d'].
+            reproducible_gradient: whether its gradient is to have the same bits on any number of
+                devices; see `reproducible_attention`. The output itself does in any case.
 
         Returns:
             float32, the shape of `latents`.
@@ -191,7 +197,11 @@ class StableDiffusion:
         # One time embedding per row, so that an interceptor may treat `temb` like every other
         # input that has rows. Never in bfloat16, which cannot hold the integers above 256.
         timesteps = jnp.broadcast_to(jnp.asarray(timestep, jnp.float32), latents.shape[:1])
-        with jax.named_scope(UNET_SCOPE), nn.intercept_methods(_CORRECTIONS):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(jax.named_scope(UNET_SCOPE))
+            stack.enter_context(nn.intercept_methods(_CORRECTIONS))
+            if reproducible_gradient:
+                stack.enter_context(nn.intercept_methods(_REPRODUCIBLE))
             output = apply_module(
                 self.unet,
                 params["unet"],

@@ -7,6 +7,7 @@ import numpy as np
 
 from dreamda_jax.data.loader import Seed
 from dreamda_jax.data.prompts import ChoosePrompt
+from dreamda_jax.errors import UserError
 from dreamda_jax.synthesis.embeddings import Embeddings
 
 
@@ -118,6 +119,11 @@ class LearnedEmbeddings:
         """Interpolated embeddings."""
         of_seeds = {}
         for seed in seeds:
+            if not self._usable[seed.index]:
+                raise UserError(
+                    f"{seed.name} could not be read when embeddings were learnt, and now it can. "
+                    "Remove the directory learned/ of this run, and start it again"
+                )
             own, others = self._embeddings[seed.index], self._embeddings[self._neighbours(seed)]
             of_seeds[seed.index] = own + np.float32(self._interpolation) * (others - own)
         return Contexts(of_seeds, self._mean, self._mean)

@@ -7,6 +7,7 @@ guidance is away from the mean of all embeddings.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any, ClassVar, NamedTuple
 
@@ -53,7 +54,8 @@ class DiffusionInversion(Method):
 
     Attributes:
       num_tokens: l, of an image's embedding.
-      learning_steps: of AdamW, for each image; the release makes about 3,000.
+      learning_steps: of AdamW, for each image; the release makes about 3,000. A prime number is a
+        bad choice: a call of the program makes equally many, at most 100.
       learning_rate: of AdamW.
       weight_decay: of AdamW.
       interpolation: in [0, 1], how far an embedding is moved towards another of its class.
@@ -173,7 +175,7 @@ class DiffusionInversion(Method):
         x0 = denoising_loss.draw_latents(step_keys, mean, std)
         noised = denoising_loss.add_training_noise(step_keys, x0, objective)
         errors, _ = denoising_loss.squared_errors(
-            lambda latents, t, context: model.denoise(params, latents, t, context),
+            functools.partial(model.denoise, params, reproducible_gradient=True),
             *(noised, embeddings, objective),
         )
         return jnp.sum(errors), errors

@@ -5,11 +5,12 @@
 The unit of work and of resumption is the shard of the data set. Each process learns those of its
 own shards first and then what is still missing of the others', the last first: so nobody waits, and
 a host that is lost leaves its work to whoever comes by. What two of them learn at once comes out
-the same.
+the same (on GPUs nearly), and the first file stays.
 """
 
 import contextlib
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -139,6 +140,7 @@ class Job:
       load: `load(seed ids)`: those seeds in order.
       seeds_per_device: images that one device learns together.
       report: hears of progress, in steps of single images, and of the mean loss of the last.
+      refresh: brings here what other hosts have learnt, where no directory is shared.
     """
 
     learner: Learner
@@ -148,6 +150,7 @@ class Job:
     load: Callable[[list[int]], Iterator[Seed]]
     seeds_per_device: int
     report: Callable[[int, float | None], None]
+    refresh: Callable[[], None] = lambda: None
 
 
 def learn_missing(job: Job, store: Store, todo: list[int], *, stop: threading.Event) -> bool:
@@ -165,10 +168,12 @@ def learn_missing(job: Job, store: Store, todo: list[int], *, stop: threading.Ev
     Raises:
       UserError: the disk is full, or learning diverged.
     """
-    # As many shards at a time as keep all devices busy.
-    batch = mesh.local_device_count() * job.seeds_per_device
-    together = -(-batch // job.layout.seeds_per_shard)
+    # As many shards at a time as fill all devices with groups.
+    groups = -(-job.layout.seeds_per_shard // job.seeds_per_device)
+    devices = mesh.local_device_count()
+    together = devices // math.gcd(devices, groups)
     for start in range(0, len(todo), together):
+        job.refresh()
         shards = todo[start : start + together]
         missing = store.missing(shards)
         for shard in set(shards) - set(missing):  # another process was quicker
@@ -180,9 +185,9 @@ def learn_missing(job: Job, store: Store, todo: list[int], *, stop: threading.Ev
 
 def _learn_shards(job: Job, store: Store, shards: list[int], stop: threading.Event) -> bool:
     # In order, as groups of a shard that is not full end with the seeds.
-    ids = [index for shard in sorted(shards) for index in job.layout.seed_ids(shard)]
-    learnt = np.full((len(ids), *job.shape), np.nan, np.float32)
-    places = {index: place for place, index in enumerate(ids)}
+    shards = sorted(shards)
+    ids = [index for shard in shards for index in job.layout.seed_ids(shard)]
+    learnt = dict.fromkeys(ids, np.full(job.shape, np.nan, np.float32))
     with contextlib.closing(job.load(ids)) as seeds:  # type: ignore[type-var]
         batches = make_batches(
             seeds,
@@ -191,18 +196,23 @@ def _learn_shards(job: Job, store: Store, shards: list[int], stop: threading.Eve
             devices=mesh.local_device_count(),
         )
         for batch in batches:
-            if not batch.usable:
-                job.report(len(batch.seeds) * job.learner.method.learning_steps, None)
-                continue
-            made = _learn_batch(job, batch, stop)
-            if made is None:
+            made = _learn_batch(job, batch, stop) if batch.usable else None
+            if made is not None:
+                learnt |= {s.index: made[row] for row, s in enumerate(batch.slots) if s is not None}
+            elif batch.usable:
                 return False
-            for row, seed in enumerate(batch.slots):
-                if seed is not None:
-                    learnt[places[seed.index]] = made[row]
-    for shard in shards:
-        store.write(shard, learnt[[places[index] for index in job.layout.seed_ids(shard)]])
+            else:
+                job.report(len(batch.seeds) * job.learner.method.learning_steps, None)
+            while shards and job.layout.seed_ids(shards[0])[-1] <= batch.seeds[-1].index:
+                _write(job, store, shards.pop(0), learnt)
     return True
+
+
+def _write(job: Job, store: Store, shard: int, learnt: dict[int, np.ndarray]) -> None:
+    # Not over another process's, which somebody may have read already: kernels of a GPU need not
+    # add up in the same order twice.
+    if store.read(shard) is None:
+        store.write(shard, np.stack([learnt[index] for index in job.layout.seed_ids(shard)]))
 
 
 def _learn_batch(job: Job, batch: Batch, stop: threading.Event) -> np.ndarray | None:
@@ -218,12 +228,18 @@ def _learn_batch(job: Job, batch: Batch, stop: threading.Event) -> np.ndarray | 
     slots = [row for row, seed in enumerate(batch.slots) if seed is not None]
 
     def report(count: int, losses: np.ndarray) -> None:
+        _refuse_diverged(losses[slots])
         job.report(len(batch.seeds) * count, float(np.mean(losses[slots])))
 
     made = job.learner.learn(images, keys, stop=stop, report=report)
-    if made is not None and not np.isfinite(made[slots]).all():
+    if made is not None:
+        _refuse_diverged(made[slots])
+    return made
+
+
+def _refuse_diverged(numbers: np.ndarray) -> None:
+    if not np.isfinite(numbers).all():
         raise UserError(
             "learning the images' embeddings diverged: they are not finite numbers. Use a smaller "
             "--config.method.learning_rate, or --config.model.dtype=float32"
         )
-    return made
