@@ -25,7 +25,6 @@ from ml_collections import config_flags
 from reporting import machine, print_json, print_table
 
 from dreamda_jax import build, command_line, expand, mesh
-from dreamda_jax.models import loading
 from dreamda_jax.pipeline import DreamDAPipeline
 from dreamda_jax.synthesis import engine
 
@@ -56,7 +55,7 @@ def main() -> None:
     }
     parts = build.generation(config)
     pipeline = DreamDAPipeline(parts.model)
-    params = loading.load_params(parts.model, parts.files, place=mesh.replicate)
+    params = expand.load_params(parts)
     batch = parts.synthesis.seeds_per_device * mesh.local_device_count()
     start = time.monotonic()
     make_set(parts, pipeline, params, num_seeds=min(batch, parts.layout.num_seeds))

@@ -20,6 +20,7 @@ def get_config(method: str = "dreamda") -> ConfigDict:
             "path": "stable-diffusion-v1-5/stable-diffusion-v1-5",  # or a directory, or "sample"
             "revision": placeholder(str),
             "dtype": "bfloat16",
+            "attention": "auto",  # or "plain": no fused kernel on accelerators
         }
     )
     config.source = ConfigDict({"kind": "folder"})

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dreamda_jax import command_line, options
+from dreamda_jax import command_line, mesh, options
 from dreamda_jax.data import prompts, shards, sources, staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.models import checkpoint_files, clip, loading, stable_diffusion
@@ -76,6 +76,8 @@ def generation(config: dict[str, Any]) -> Generation:
     given = dataclasses.replace(given, draw_seed=synthesis.seed)
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     model = loading.open_model(files, dtype=checkpoint.dtype)
+    if checkpoint.attention == "auto":
+        model = model.with_attention_for(mesh.platform())
     with command_line.as_user_error("method"):
         method.check(model)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take

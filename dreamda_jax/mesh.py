@@ -43,6 +43,11 @@ def process_count() -> int:
     return jax.process_count()
 
 
+def platform() -> str:
+    """What this process's devices are: "cpu", "gpu" or "tpu"."""
+    return jax.local_devices()[0].platform
+
+
 def describe_devices() -> str:
     """For a person: such as "8 x TPU v5 lite", or "4 hosts of 4 x TPU v5 lite"."""
     own = f"{local_device_count()} x {jax.local_devices()[0].device_kind}"

@@ -24,11 +24,14 @@ class Model:
       path: a directory in diffusers' layout, a hub id, or "sample" for the packaged tiny model.
       revision: branch, tag or commit of a hub id.
       dtype: of parameters and network computation; scheduler arithmetic is always float32.
+      attention: of the U-Net's image tokens to each other when images are made: "auto" takes a
+        fused kernel on GPUs (bfloat16) and TPUs, "plain" none.
     """
 
     path: str
     revision: str | None = None
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    attention: Literal["auto", "plain"] = "auto"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ import numpy as np
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.corrections import pytorch_corrections
 from dreamda_jax.models.flax_modules import apply_module, build_module, init_shapes
+from dreamda_jax.models.fused_attention import Attention, for_platform, fused_attention
 from dreamda_jax.models.quiet import quiet_flax_imports
 from dreamda_jax.models.reproducible_attention import reproducible_attention
 from dreamda_jax.models.supported_configs import (
@@ -49,6 +50,7 @@ __all__ = [
     "REMAT_BLOCKS",
     "UNET_BLOCKS",
     "UNET_SCOPE",
+    "FlaxAttention",
     "FlaxCrossAttnDownBlock2D",
     "FlaxCrossAttnUpBlock2D",
     "FlaxDownBlock2D",
@@ -77,6 +79,11 @@ REMAT_BLOCKS: tuple[type[nn.Module], ...] = (FlaxResnetBlock2D, FlaxTransformer2
 
 _CORRECTIONS = pytorch_corrections(transformer_class=FlaxTransformer2DModel, geglu_class=FlaxGEGLU)
 _REPRODUCIBLE = reproducible_attention(attention_class=FlaxAttention)
+_FUSED = {
+    form: fused_attention(attention_class=FlaxAttention, attention=form)  # type: ignore[arg-type]
+    for form in get_args(Attention)
+    if form != "plain"
+}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -95,6 +102,7 @@ class StableDiffusion:
     tokenizer: Any  # CLIPTokenizer; None where the model was made for its shapes only
     scheduler: SchedulerSettings
     dtype: Any  # of parameters and activations: float32 or bfloat16
+    attention: Attention = "plain"  # of the U-Net's many tokens to each other
 
     def tokenize(self, prompts: Sequence[str]) -> np.ndarray:
         """Encode prompts as diffusers does: padded and cut to the tokenizer's `model_max_length`.
@@ -202,6 +210,8 @@ class StableDiffusion:
             stack.enter_context(nn.intercept_methods(_CORRECTIONS))
             if reproducible_gradient:
                 stack.enter_context(nn.intercept_methods(_REPRODUCIBLE))
+            elif self.attention != "plain":
+                stack.enter_context(nn.intercept_methods(_FUSED[self.attention]))
             output = apply_module(
                 self.unet,
                 params["unet"],
@@ -218,6 +228,10 @@ class StableDiffusion:
         return dataclasses.replace(
             self, text_encoder=FlaxCLIPTextModule(config, dtype=self.dtype), tokenizer=tokenizer
         )
+
+    def with_attention_for(self, platform: str) -> "StableDiffusion":
+        """The same networks with the form of attention that suits a platform, such as "tpu"."""
+        return dataclasses.replace(self, attention=for_platform(platform, self.dtype))
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """Shape (channels, h, w) of one image's latents at `resolution`².
