@@ -17,6 +17,7 @@ _METHODS: dict[str, dict[str, Any]] = {
         "num_inference_steps": 100,
         "strength": 0.8,
         "eta": 1.0,
+        "solver": "ddim",  # or "dpm++2m", of the second order, for few steps
         "guidance_scale": 7.5,
         "noise_scale": 3.0,
         "site": "bottleneck",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dreamda_jax.diffusion import keys as keys_lib
@@ -38,25 +39,30 @@ def cycle_diffusion_inversion(
       x0: float32 [r, 4, h, w].
       start: x_T, as `draw_start` gives it; float32 [r, 4, h, w].
       keys: uint32 [r, 2]; row i's draws depend on key i only.
-      schedule: with every σ_t > 0.
+      schedule: with every σ_t > 0; of the first or the second order, as the reverse process.
 
     Returns:
       float32 [s, r, 4, h, w], in the schedule's order.
     """
     last = jnp.arange(len(schedule.timesteps)) == len(schedule.timesteps) - 1
 
-    def step(
-        latents: Latent, now_and_last: tuple[Schedule, Bool[Array, ""]]
-    ) -> tuple[Latent, Latent]:
-        now, is_last = now_and_last
+    is_multistep = bool(np.any(schedule.correction))
+
+    def step(carry: tuple, now_and_last: tuple[Schedule, Bool[Array, ""]]) -> tuple[tuple, Latent]:
+        (latents, x0_before), (now, is_last) = carry, now_and_last
         mean = steps.posterior_mean(latents, x0, now)
         draw = keys_lib.normal(keys, now.timesteps, Stream.POSTERIOR, x0.shape[1:])
         following = jnp.where(is_last, x0, mean + now.sigma * draw)
         epsilon = predict(latents, now.timesteps, now.level)
-        predicted = steps.step_mean(steps.predict_x0(latents, epsilon, now.level), epsilon, now)
-        return following, steps.recover_noise(following, predicted, now)
+        predicted_x0 = steps.predict_x0(latents, epsilon, now.level)
+        predicted = steps.step_mean(predicted_x0, epsilon, now)
+        if is_multistep:
+            predicted = steps.correct(predicted, predicted_x0, x0_before, now)
+        noise = steps.recover_noise(following, predicted, now)
+        return (following, predicted_x0 if is_multistep else None), noise
 
-    _, noise = jax.lax.scan(step, start, (schedule, last))
+    carry = (start, jnp.zeros_like(start) if is_multistep else None)
+    _, noise = jax.lax.scan(step, carry, (schedule, last))
     return noise
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dreamda_jax.diffusion import steps
@@ -55,6 +57,8 @@ def perturbed_reverse(
     official (the release's rule): ε_dir is ε̃. asymmetric (Eq. 6 as printed): ε_dir is the clean ε,
     so the perturbation enters x̂_0 only. `predict` says which: it returns a clean ε, or None.
 
+    A second-order schedule adds to the mean what `steps.correct` says.
+
     Args:
       predict: `predict(latents, timestep, level)`.
       start: x_T, float32 [r, 4, h, w].
@@ -64,17 +68,22 @@ def perturbed_reverse(
       perturb_latents: `perturb_latents(x_t, timestep)`, before each step.
       keep_trajectory: whether to return every x_{t⁻}.
     """
+    is_multistep = bool(np.any(schedule.correction))
 
-    def step(latents: Latent, now_and_recorded: tuple[Schedule, Any]) -> tuple[Latent, tuple]:
-        now, recorded = now_and_recorded
+    def step(carry: tuple, now_and_recorded: tuple[Schedule, Any]) -> tuple[tuple, tuple]:
+        (latents, x0_before), (now, recorded) = carry, now_and_recorded
         t = now.timesteps
         latents = perturb_latents(latents, t)
         noises = predict(latents, t, now.level)
         direction = noises.noisy if noises.clean is None else noises.clean
         x0 = steps.predict_x0(latents, noises.noisy, now.level)
         mean = steps.step_mean(x0, direction, now)
+        if is_multistep:
+            mean = steps.correct(mean, x0, x0_before, now)
         latents = mean + now.sigma * step_noise(recorded, t)
-        return latents, (noises.mean_square, latents if keep_trajectory else None)
+        kept = latents if keep_trajectory else None
+        return (latents, x0 if is_multistep else None), (noises.mean_square, kept)
 
-    latents, (mean_squares, trajectory) = jax.lax.scan(step, start, (schedule, noise))
+    carry = (start, jnp.zeros_like(start) if is_multistep else None)
+    (latents, _), (mean_squares, trajectory) = jax.lax.scan(step, carry, (schedule, noise))
     return Reversed(latents, mean_squares, trajectory)

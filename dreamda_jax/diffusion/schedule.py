@@ -11,6 +11,7 @@ import numpy as np
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 TimestepSpacing = Literal["leading", "trailing", "linspace"]
+Solver = Literal["ddim", "dpm++2m"]
 Coefficient = Any  # numpy [s] in a schedule, a scalar of JAX inside a scan over it
 
 
@@ -42,6 +43,7 @@ class Schedule(NamedTuple):
       sigma: float32, σ_t = η √((1-ᾱ_{t⁻})/(1-ᾱ_t)) √(1-ᾱ_t/ᾱ_{t⁻}) (DDIM, Eq. 16).
       inv_sigma: float32, 1 / σ_t; 0 where σ_t is.
       direction: float32, √(1-ᾱ_{t⁻}-σ_t²), the coefficient of ε in a step.
+      correction: float32, of the change of x̂_0 since the step before; 0 of a first-order solver.
     """
 
     timesteps: Coefficient
@@ -51,6 +53,7 @@ class Schedule(NamedTuple):
     sigma: Coefficient
     inv_sigma: Coefficient
     direction: Coefficient
+    correction: Coefficient
 
 
 def noise_level(alpha: np.ndarray) -> NoiseLevel:
@@ -128,6 +131,7 @@ def make_schedule(
     steps_offset: int = 1,
     set_alpha_to_one: bool = False,
     timestep_spacing: TimestepSpacing = "leading",
+    solver: Solver = "ddim",
 ) -> Schedule:
     """The last `int(N · strength)` of N steps, with everything each step needs.
 
@@ -142,6 +146,7 @@ def make_schedule(
       steps_offset: added to every timestep of the "leading" spacing.
       set_alpha_to_one: whether ᾱ after the last step is 1 rather than ᾱ_0.
       timestep_spacing: how the sub-sequence lies in the schedule.
+      solver: "ddim", or "dpm++2m": DPM-Solver++(2M), deterministic at η = 0, its SDE at η = 1.
 
     Raises:
       ValueError: a value is out of range, or no step is left to run.
@@ -171,6 +176,11 @@ def make_schedule(
     sigma = eta * np.sqrt(variance)
     # Rounding can take the radicand to -1e-17 where η = 1 and t⁻ is the first timestep.
     direction = np.sqrt(np.maximum(1 - alpha_previous - sigma**2, 0))
+    correction = np.zeros(count)
+    if solver == "dpm++2m":
+        correction = multistep_correction(alpha, alpha_previous, eta=eta)
+    elif solver != "ddim":
+        raise ValueError(f"unknown solver {solver!r}")
     return Schedule(
         timesteps=timesteps.astype(np.int32),
         previous=np.maximum(previous, 0).astype(np.int32),
@@ -179,4 +189,35 @@ def make_schedule(
         sigma=sigma.astype(np.float32),
         inv_sigma=_reciprocal(sigma).astype(np.float32),
         direction=direction.astype(np.float32),
+        correction=correction.astype(np.float32),
     )
+
+
+def multistep_correction(
+    alpha: np.ndarray, alpha_previous: np.ndarray, *, eta: float
+) -> np.ndarray:
+    """What makes a DDIM step one of DPM-Solver++(2M), float64 [s].
+
+    A first-order step of that solver is DDIM's with η = 0, and of its SDE DDIM's with η = 1. The
+    second order adds a multiple of x̂_0 − x̂_0 of the step before (Lu et al. 2022, arXiv 2211.01095,
+    Alg. 2; the SDE's midpoint form): with λ the logarithm of the signal-to-noise ratio √ᾱ/√(1−ᾱ), h
+    its growth in a step and r = h_before / h,
+
+        η = 0:  √ᾱ_{t⁻} (1 − e^{−h}) / (2r)
+        η = 1:  √ᾱ_{t⁻} (1 − e^{−2h}) / (2r)
+
+    The first step has no step before, and one that ends without any noise has no λ: both are of
+    the first order.
+
+    Raises:
+      ValueError: η is neither 0 nor 1.
+    """
+    if eta not in (0, 1):
+        raise ValueError(f"solver='dpm++2m' needs an eta of 0 or 1, got {eta}")
+    with np.errstate(divide="ignore"):
+        now, following = (0.5 * np.log(bar / (1 - bar)) for bar in (alpha, alpha_previous))
+    h = following - now
+    correction = np.zeros_like(h)
+    growth = -np.expm1(-(1 + eta) * h[1:]) * h[1:] / (2 * h[:-1])
+    correction[1:] = np.where(np.isfinite(h[1:]), np.sqrt(alpha_previous[1:]) * growth, 0)
+    return correction

@@ -44,6 +44,11 @@ def step_mean(x0: Latent, direction: Latent, now: Schedule) -> Latent:
     return now.previous_level.sqrt_alpha * x0 + now.direction * direction
 
 
+def correct(mean: Latent, x0: Latent, x0_before: Latent, now: Schedule) -> Latent:
+    """The second order of a multistep solver: see `schedule.multistep_correction`."""
+    return mean + now.correction * (x0 - x0_before)
+
+
 def add_noise(x0: Latent, noise: Latent, level: NoiseLevel) -> Latent:
     """A draw of q(x_t | x_0): √ᾱ_t x_0 + √(1−ᾱ_t) · noise (DDPM, Eq. 4)."""
     return level.sqrt_alpha * x0 + level.sqrt_one_minus_alpha * noise

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from dreamda_jax.diffusion import inversion, keys, perturb, sample, steps
 from dreamda_jax.diffusion.keys import Stream
-from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule
+from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule, Solver
 from dreamda_jax.models.stable_diffusion import UNET_BLOCKS, StableDiffusion
 from dreamda_jax.synthesis.guidance import Guidance
 from dreamda_jax.synthesis.method import (
@@ -32,6 +32,8 @@ class DreamDA(Method):
       num_inference_steps: N, the length of the sub-sequence of timesteps.
       strength: in (0, 1]; the last `int(N · strength)` steps are executed.
       eta: in [0, 1]; 0 is deterministic DDIM. CycleDiffusion needs it above 0.
+      solver: "ddim" (the paper's), or "dpm++2m": of the second order, for few steps; with η = 1
+        its SDE, inverted by CycleDiffusion like DDIM, with η = 0 deterministic.
       guidance_scale: classifier-free guidance of the variants; 1 switches it off and halves the
         cost.
       noise_scale: σ_h, standard deviation of the perturbation in the units of the site. 0 is none.
@@ -51,6 +53,7 @@ class DreamDA(Method):
     num_inference_steps: int = 100
     strength: float = 0.8
     eta: float = 1.0
+    solver: Solver = "ddim"
     guidance_scale: float = 7.5
     noise_scale: float = 3.0
     site: str = "bottleneck"
@@ -94,6 +97,7 @@ class DreamDA(Method):
             num_inference_steps=self.num_inference_steps,
             strength=self.strength,
             eta=self.eta,
+            solver=self.solver,
         )
 
     def module_name(self, model: StableDiffusion) -> str:

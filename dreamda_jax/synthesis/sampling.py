@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.diffusion import sample, steps
 from dreamda_jax.diffusion.keys import RawKeys, Stream
-from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule, make_schedule
+from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule, Solver, make_schedule
 from dreamda_jax.models.stable_diffusion import StableDiffusion
 from dreamda_jax.synthesis.guidance import Guidance
 from dreamda_jax.synthesis.method import Inputs, Outputs
@@ -47,7 +47,12 @@ class Sampled(NamedTuple):
 
 
 def model_schedule(
-    model: StableDiffusion, *, num_inference_steps: int, strength: float, eta: float
+    model: StableDiffusion,
+    *,
+    num_inference_steps: int,
+    strength: float,
+    eta: float,
+    solver: Solver = "ddim",
 ) -> Schedule:
     """The last `int(N · strength)` of N steps on the noise schedule of a model.
 
@@ -57,7 +62,11 @@ def model_schedule(
     settings = model.scheduler._asdict()
     del settings["prediction_type"]
     return make_schedule(
-        num_inference_steps=num_inference_steps, strength=strength, eta=eta, **settings
+        num_inference_steps=num_inference_steps,
+        strength=strength,
+        eta=eta,
+        solver=solver,
+        **settings,
     )
 
 

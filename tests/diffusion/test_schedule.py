@@ -59,7 +59,7 @@ def test_strength_keeps_the_steps_that_img2img_keeps(timesteps):
 def test_fields_are_float32_and_int32_whatever_the_network_is():
     schedule = make_schedule(num_inference_steps=25, strength=0.8, eta=1.0)
     leaves = jax.tree.leaves(schedule)
-    assert [field.dtype for field in leaves] == [np.int32] * 2 + [np.float32] * 13
+    assert [field.dtype for field in leaves] == [np.int32] * 2 + [np.float32] * 14
     assert {field.shape for field in leaves} == {(20,)}
 
 
