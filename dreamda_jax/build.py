@@ -37,6 +37,7 @@ class Generation(NamedTuple):
       choose_prompt: the prompt of each variant.
       layout: the output's shards.
       checkpoint: section "model"; likewise the other options.
+      notes: what a person should hear of it.
     """
 
     settings: dict[str, Any]
@@ -51,6 +52,7 @@ class Generation(NamedTuple):
     synthesis: options.Synthesis
     output: options.Output
     loader: options.Loader
+    notes: list[str]
 
 
 def generation(config: dict[str, Any]) -> Generation:
@@ -74,6 +76,10 @@ def generation(config: dict[str, Any]) -> Generation:
     method = open_method(config, label_names=source.label_names)
     given = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
     given = dataclasses.replace(given, draw_seed=synthesis.seed)
+    notes = []
+    if config["prompt"].get("file") is not None:
+        _check_prompts_are_used(method)
+        notes.append(f"prompts   {given.about()}")
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     model = loading.open_model(files, dtype=checkpoint.dtype)
     if checkpoint.attention == "auto":
@@ -110,6 +116,21 @@ def generation(config: dict[str, Any]) -> Generation:
         synthesis,
         output,
         loader,
+        notes,
+    )
+
+
+def _check_prompts_are_used(method: Method) -> None:
+    if method.uses_prompts:
+        return
+    hint = ""
+    if isinstance(method, Gif):
+        hint = ", or give --config.method.prompt_style=given"
+    elif isinstance(method, BagOfTricks):
+        hint = ", or give --config.method.trick=random_guidance or merged"
+    raise UserError(
+        f"prompt.file is given, but method {method.name} makes its images under prompts or "
+        f"embeddings of its own: leave prompt.file out{hint}"
     )
 
 
@@ -130,6 +151,12 @@ def open_method(config: Mapping[str, Any], *, label_names: Sequence[str]) -> Met
             f"method {name!r} has no option {strangers[0]!r}: section method is that of another "
             f"method. Begin with its own settings by --config FILE:{name}, such as "
             f"--config configs/fashion.py:{name}"
+        )
+    lacking = sorted(known - {"clip"} - section.keys())
+    if lacking:
+        raise UserError(
+            f"section method lacks {', '.join(lacking)} of method {name!r}. Choose the method "
+            f"after a colon, --config FILE:{name}, not by method.name"
         )
     method = command_line.bind({"method": section}, "method", chosen)
     if isinstance(method, Gif):

@@ -234,7 +234,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
         if near:  # ml_collections' own words, without the layers of quotes they come in
             _fail(f"unknown config field {near[2]!r}; did you mean {near[1]!r}?", code=2)
         if isinstance(error, KeyError | AttributeError):
-            _fail(f"unknown config field {str(error).strip(_QUOTES)!r}", code=2)
+            _fail(
+                f"unknown config field {str(error).strip(_QUOTES)!r} (a method has options of its "
+                "own: configs/methods.py)",
+                code=2,
+            )
         _fail(f"configuration: {error}", code=2)
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}: flags start with --", code=2)

@@ -105,9 +105,18 @@ def _learned(
             f"learned embeddings below {layout.directory} were removed or changed while this run "
             "used them. Run the same command again: it learns what is missing"
         )
+    labels = np.array([parts.source[index].label for index in range(layout.num_seeds)])
+    alone = [
+        name for label, name in enumerate(parts.source.label_names) if np.sum(labels == label) == 1
+    ]
+    if alone:
+        print(
+            f"note      classes of one image, whose variants are moved towards no other: "
+            f"{', '.join(alone[:5])}{', …' if len(alone) > 5 else ''}"
+        )
     return conditions.LearnedEmbeddings(
         np.concatenate([rows for rows in found if rows is not None]),
-        np.array([parts.source[index].label for index in range(layout.num_seeds)]),
+        labels,
         keys,
         interpolation=method.interpolation,
         num_variants=parts.synthesis.num_variants,

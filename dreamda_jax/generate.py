@@ -63,6 +63,8 @@ def _generate_here(
     if ignored:
         more = ", …" if len(ignored) > 3 else ""
         print(f"ignored   {len(ignored)} files that are no images: {', '.join(ignored[:3])}{more}")
+    for note in parts.notes:
+        print(note)
     mine = range(hosts.index, layout.num_shards, hosts.count)
     if dry_run:
         run_directory.check_settings(layout.directory, parts.settings)

@@ -67,6 +67,15 @@ def test_mistakes_that_are_easily_made_with_methods(tmp_path, micro_checkpoint):
         return done.stderr
 
     assert "--config FILE:sdedit" in refused("--config.method.name=sdedit")
+    message = refused("--config.method.name=gif", config="configs/fashion.py:sdedit")
+    assert "lacks epsilon, prompt_style, step_size" in message
+    message = refused("--config.method.epsilon=nan", config="configs/fashion.py:gif")
+    assert "epsilon must be a finite number" in message
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"class": "bag", "prompt": "a bag"}')
+    for method in ("gif", "diffusion_inversion"):
+        message = refused(f"--config.prompt.file={file}", config=f"configs/fashion.py:{method}")
+        assert f"method {method} makes its images under" in message
     assert "did you mean 'sdedit'" in refused("--config.method.name=sdedits")
     message = refused(config="configs/fashion.py:imagination")
     assert "unknown method 'imagination'" in message

@@ -69,6 +69,18 @@ class Prompts:
             place = generator.permutation(len(prompts))[place]
         return prompts[place]
 
+    def about(self) -> str:
+        """What a file gave, for a person."""
+        count = sum(map(len, self.by_class.values())) + sum(map(len, self.by_image.values()))
+        lacking = [name for name in self.label_names if name not in self.by_class]
+        covered = f"{len(self.label_names) - len(lacking)} of {len(self.label_names)} classes"
+        images = f" and {len(self.by_image):,} images" if self.by_image else ""
+        rest = ""
+        if lacking and not self.by_image:
+            shown = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
+            rest = f"; the template's for {shown}"
+        return f"{count:,} for {covered}{images}{rest}"
+
     def of_image(self, label: int, name: str, text: str | None) -> list[str]:
         """All prompts of an image, at least one."""
         prompts = self.by_image.get(name)
@@ -99,6 +111,11 @@ def open_prompts(
     by_class: dict[str, list[str]] = {}
     if file is not None:
         _read(staging.local(file), label_names, by_image, by_class)
+        if not by_image and not by_class:
+            raise UserError(
+                f"prompt file {file} holds no prompt: run what writes it until it is done, or "
+                "leave prompt.file out"
+            )
     return Prompts(label_names, from_template, by_image, by_class)
 
 

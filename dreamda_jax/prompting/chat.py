@@ -136,7 +136,14 @@ class ChatClient:
             raise UserError(f"{self._url}: {self._shown(error)}") from None
         if response.status_code != 200:
             raise self._failure(response, content)
-        return _answer(content)
+        return self._without_key(_answer(content))
+
+    def _without_key(self, answer: Answer) -> Answer:
+        """Leaves out lines in which a server repeats the key: they would end up in the output."""
+        if not self._key or self._key not in answer.text:
+            return answer
+        lines = [line for line in answer.text.splitlines() if self._key not in line]
+        return answer._replace(text="\n".join(lines))
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # Given even without a key: else requests would look for a password in ~/.netrc.

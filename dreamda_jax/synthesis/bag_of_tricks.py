@@ -64,7 +64,10 @@ class BagOfTricks(Method):
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_not_negative(self, "guidance_scale", "guidance_scale_min", "variants_per_pass")
+        check_not_negative(
+            self,
+            *("guidance_scale", "guidance_scale_min", "guidance_scale_max", "variants_per_pass"),
+        )
         if self.guidance_scale_max < self.guidance_scale_min:
             raise ValueError(
                 f"guidance_scale_max={self.guidance_scale_max} is below "
@@ -75,6 +78,11 @@ class BagOfTricks(Method):
         """Raises ValueError where the options and the model do not fit together."""
         self._schedule(model)
         model.check_empty_prompt()
+
+    @property
+    def uses_prompts(self) -> bool:
+        """Two tricks have prompts of their own."""
+        return self.trick in ("random_guidance", "merged")
 
     def prompts(
         self, given: ChoosePrompt, *, label_names: Sequence[str], draw_seed: int

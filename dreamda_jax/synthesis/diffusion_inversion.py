@@ -92,6 +92,11 @@ class DiffusionInversion(Method):
         if not 0 <= self.interpolation <= 1:
             raise ValueError(f"interpolation must be in [0, 1], got {self.interpolation}")
 
+    @property
+    def uses_prompts(self) -> bool:
+        """Embeddings stand in their place."""
+        return False
+
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
         self._schedule(model)

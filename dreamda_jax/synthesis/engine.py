@@ -240,8 +240,9 @@ class _Engine:
     def _check(self, site_rms: float) -> None:
         if not np.isfinite(site_rms):
             raise UserError(
-                "the network's features are not finite: nothing of this batch was written. Use "
-                "--config.model.dtype=float32 or a smaller noise_scale or guidance_scale"
+                "the network's features or latents are not finite: nothing of this batch was "
+                "written. Use --config.model.dtype=float32, or smaller numbers in section method "
+                "(guidance, noise)"
             )
         self._statistics.mean_square += site_rms**2
 

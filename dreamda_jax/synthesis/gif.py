@@ -88,6 +88,11 @@ class Gif(Method):
         """Raises ValueError where the options and the model do not fit together."""
         self._sdedit.check(model)
 
+    @property
+    def uses_prompts(self) -> bool:
+        """Only if it is asked to."""
+        return self.prompt_style == "given"
+
     def extra_params(self) -> dict[str, Params]:
         """Those of the guide."""
         return {} if self.clip is None else {"clip": self.clip.shapes}
@@ -145,8 +150,11 @@ class Gif(Method):
         drawn = in_parts(lambda of: _draw(of[0], channels=x0.shape[1]), rows.keys)
         features = in_parts(lambda of: imagine.features(*of), drawn, edited.latents)
         wanted = imagine.gradient(features, inputs.images)
-        images = in_parts(lambda of: imagine.finish(*of), drawn, edited.latents, wanted)
-        return Outputs(images, jnp.sqrt(jnp.mean(edited.mean_square)), edited.trajectory)
+        images, mean_square = in_parts(
+            lambda of: imagine.finish(*of), drawn, edited.latents, wanted
+        )
+        mean_square = jnp.mean(jnp.stack([edited.mean_square, mean_square]))
+        return Outputs(images, jnp.sqrt(mean_square), edited.trajectory)
 
 
 def _draw(row_keys: RawKeys, *, channels: int) -> Perturbation:
@@ -195,11 +203,12 @@ class _Imagination:
         return jax.grad(total)(features)
 
     def finish(self, perturbation: Perturbation, latents: Latent, wanted: Any) -> Any:
-        """One step of a and b, the projection, and the images uint8 [r, h, w, 3]."""
+        """One step of a and b, and the projection: images uint8 [r, h, w, 3], latents' squares."""
         _, pull_back = jax.vjp(lambda p: self.features(p, latents), perturbation)
         (gradient,) = pull_back(wanted)
         size = self.options.step_size
         better = jax.tree.map(lambda x, g: x + size * jnp.sign(g), perturbation, gradient)
         moved = imagination.perturbed(latents, *better)
         moved = imagination.project(moved, latents, self.options.epsilon)
-        return self.model.decode_latents(self.params, moved)
+        mean_square = jnp.mean(jnp.square(moved), axis=(1, 2, 3))
+        return self.model.decode_latents(self.params, moved), mean_square

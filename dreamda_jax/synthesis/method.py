@@ -6,6 +6,7 @@ compiles once.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args, get_origin
 
@@ -64,6 +65,11 @@ class Method(Protocol):
     noise_scale: float | None = None
     source_prompt: str = ""
 
+    @property
+    def uses_prompts(self) -> bool:
+        """Whether variants are made under the prompts of section `prompt`."""
+        return True
+
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
 
@@ -97,11 +103,14 @@ def check_choices(options: Any) -> None:
 
 
 def check_not_negative(options: Any, *names: str) -> None:
-    """Checks numbers of a dataclass of options.
+    """Checks numbers of a dataclass of options, which have to be finite too.
 
     Raises:
       ValueError: names the field.
     """
     for name in names:
-        if getattr(options, name) < 0:
-            raise ValueError(f"{name} must not be negative, got {getattr(options, name)}")
+        value = getattr(options, name)
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value}")

@@ -61,8 +61,19 @@ def test_unknown_class_and_missing_file(tmp_path):
     file = write(tmp_path / "p.jsonl", {"class": "boot", "prompt": "x"})
     with pytest.raises(UserError, match="unknown class 'boot'"):
         open_prompts(NAMES, file=file)
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(UserError, match="holds no prompt"):
+        open_prompts(NAMES, file=str(tmp_path / "empty.jsonl"))
     with pytest.raises(UserError, match="cannot be read"):
         open_prompts(NAMES, file=str(tmp_path / "absent.jsonl"))
+
+
+def test_what_a_file_gave_is_said(tmp_path):
+    two = [{"class": name, "prompt": f"{name} {i}"} for name in NAMES for i in range(2)]
+    everything = open_prompts(NAMES, file=write(tmp_path / "all.jsonl", *two))
+    assert everything.about() == "4 for 2 of 2 classes"
+    half = open_prompts(NAMES, file=write(tmp_path / "half.jsonl", *two[2:]))
+    assert half.about() == "2 for 1 of 2 classes; the template's for ankle_boot"
 
 
 def test_all_prompts_of_an_image(tmp_path):

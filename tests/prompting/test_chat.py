@@ -176,6 +176,12 @@ def test_other_forms_of_an_error(server, client, content):
         client.ask(QUESTION)
 
 
+def test_an_answer_that_quotes_the_key(server, client):
+    text = f"A bag on a chair.\nA bag with Bearer {KEY} on it.\nA bag on a shelf."
+    server.moves = [sends(200, completion(text, "stop"))]
+    assert client.ask(QUESTION) == Answer("A bag on a chair.\nA bag on a shelf.", cut=False)
+
+
 def test_an_error_that_quotes_the_key(server, client):
     server.moves = [fails(401, {"error": {"message": f"Incorrect API key provided: {KEY}."}})]
     with pytest.raises(UserError) as caught:

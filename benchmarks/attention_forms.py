@@ -1,0 +1,103 @@
+"""What attention's form costs on accelerators that are not here: plain beside fused.
+
+    pip install -e '.[tpu,cuda12]'
+    python benchmarks/attention_forms.py
+    python benchmarks/attention_forms.py --targets=h100 --rows=2,20,40
+
+One call of Stable Diffusion 1.5's U-Net at 512 x 512 in bfloat16, compiled by the target's own
+compiler, with the plain form of self-attention and with the one that `model.attention="auto"` takes
+there (cuDNN's flash attention, a Pallas kernel). Nothing is run: memory and traffic are read off
+the compiled programs, as `python -m dreamda_jax.plan` reads them. Traffic of a kernel is its inputs
+and outputs, which is what such a kernel moves.
+"""
+
+import argparse
+import os
+from typing import Any
+
+from reporting import machine, print_json, print_table
+
+from dreamda_jax.planning import environment, targets
+
+RESOLUTION = 512
+
+
+def main() -> None:
+    """Compiles and prints."""
+    flags = _parse_flags()
+    environment.prepare(pretended_devices=0)
+    rows, figures = [], {}
+    for name in flags.targets:
+        for count in flags.rows:
+            for form in ("plain", "fused"):
+                found = compile_call(name, count, is_fused=form == "fused")
+                if found is None:
+                    rows.append([name, count, form, "does not fit", "", ""])
+                    continue
+                temporary, moved, seconds = found
+                rows.append(
+                    [
+                        name,
+                        count,
+                        form,
+                        f"{temporary / 1e9:.2f}",
+                        f"{moved / 1e9:.1f}",
+                        f"{seconds:.0f}",
+                    ]
+                )
+                figures[f"{name}_{count}_{form}"] = {"temporary": temporary, "moved": moved}
+    print_table(
+        f"A U-Net call of Stable Diffusion 1.5, {RESOLUTION}x{RESOLUTION}, bfloat16 ({machine()})",
+        ["target", "rows", "attention", "temporary GB", "moved GB", "compiled in s"],
+        rows,
+    )
+    print_json(figures)
+
+
+def compile_call(name: str, count: int, *, is_fused: bool) -> tuple[int, int, float] | None:
+    """(temporary bytes, bytes moved, seconds to compile) of one device; None: it does not fit."""
+    import jax
+    import jax.numpy as jnp
+
+    from dreamda_jax.models.known_configs import SD15
+    from dreamda_jax.models.stable_diffusion import abstract_params, from_configs
+    from dreamda_jax.planning import devices
+    from dreamda_jax.planning.compiling import Compiled, compile_program
+
+    device = devices.target_devices(targets.parse_target(name))[0]
+    model = from_configs(
+        unet_config=SD15.unet,
+        vae_config=SD15.vae,
+        text_config=SD15.text_encoder,
+        scheduler_config=SD15.scheduler,
+        dtype="bfloat16",
+    )
+    if is_fused:
+        model = model.with_attention_for(device.platform)
+    sharding = jax.sharding.SingleDeviceSharding(device)
+
+    def shaped(shape: tuple[int, ...], dtype: Any) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    params = jax.tree.map(lambda x: shaped(x.shape, x.dtype), abstract_params(model)["unet"])
+    latents = shaped((count, *model.latent_shape(RESOLUTION)), jnp.float32)
+    context = shaped((count, model.num_tokens, 768), jnp.bfloat16)
+    call = jax.jit(lambda unet, x, c: model.denoise({"unet": unet}, x, 500, c))
+    found = compile_program(lambda: call.lower(params, latents, context), resident=0)
+    if not isinstance(found, Compiled):
+        return None
+    return found.memory.temporary, found.traffic.memory_bytes, found.seconds
+
+
+def _parse_flags() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words = lambda text: text.split(",")  # noqa: E731
+    numbers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
+    parser.add_argument("--targets", type=words, default=["h100", "v5e-4"], help="By commas.")
+    parser.add_argument("--rows", type=numbers, default=[2, 10], help="Of a call, by commas.")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    main()
