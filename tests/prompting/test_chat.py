@@ -178,7 +178,7 @@ def test_other_forms_of_an_error(server, client, content):
 
 def test_an_answer_that_quotes_the_key(server, client):
     text = f"A bag on a chair.\nA bag with Bearer {KEY} on it.\nA bag on a shelf."
-    server.moves = [sends(200, completion(text, "stop"))]
+    server.moves = [sends(completion(text))]
     assert client.ask(QUESTION) == Answer("A bag on a chair.\nA bag on a shelf.", cut=False)
 
 
