@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import jax
 
-from dreamda_jax import agreement
+from dreamda_jax import agreement, compilation_cache
 from dreamda_jax import mesh as meshes
 from dreamda_jax.data import staging
 from dreamda_jax.data.mirror import is_no_checkpoint
@@ -101,7 +101,9 @@ def apart(
     def run(stop: threading.Event) -> int | None:
         hosts = flags.hosts or _slurm_step()
         # Neither: a TPU pod's runtime knows; elsewhere this is the only process.
-        return job(hosts or Hosts(meshes.process_index(), meshes.process_count()), stop)
+        hosts = hosts or Hosts(meshes.process_index(), meshes.process_count())
+        compilation_cache.keep_programs()
+        return job(hosts, stop)
 
     return run
 
@@ -120,6 +122,7 @@ def together(
 
     def run(stop: threading.Event) -> int | None:
         hosts = _join(flags)
+        compilation_cache.keep_programs()
         if hosts.count == 1:
             return job(stop)
         try:

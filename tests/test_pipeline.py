@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dreamda_jax import mesh
 from dreamda_jax.pipeline import DreamDAPipeline
+from dreamda_jax.report import cost
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.embeddings import Embeddings
 from dreamda_jax.synthesis.sdedit import SDEdit
@@ -114,3 +116,21 @@ def test_old_embeddings_make_room_and_are_encoded_again_when_needed():
     # One that made room and is wanted again stands behind what was requested for later.
     embeddings.request(["6", "7", "8", "9"])
     assert embeddings.get(["0"])["0"] == 0.0
+
+
+def test_nothing_leaves_the_devices_while_a_batch_is_made(loaded, images):
+    """With its inputs there, a call moves nothing between host and devices."""
+    pipeline, params = loaded
+    devices = jax.local_device_count()
+    method = SDEdit(num_inference_steps=5, strength=0.6)
+    method.check(pipeline.model)
+    inputs = cost.abstract_inputs(
+        *(pipeline.model, method), resolution=8, num_seeds=1, num_variants=2
+    )
+    place = lambda x: mesh.replicate(np.ones(x.shape, x.dtype))  # noqa: E731
+    inputs = jax.tree.map(place, inputs)
+    program = pipeline.program(method)
+    jax.block_until_ready(program(params, inputs))  # compiles
+    with jax.transfer_guard("disallow"):
+        outputs = jax.block_until_ready(program(params, inputs))
+    assert outputs.images.shape == (devices, 1, 2, 8, 8, 3)
