@@ -8,25 +8,18 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from dreamda_jax.data.labels import spoken_name
 from dreamda_jax.data.prompts import ChoosePrompt, Subject
 from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.diffusion.keys import Stream
-from dreamda_jax.diffusion.schedule import Schedule
 from dreamda_jax.models.stable_diffusion import StableDiffusion
-from dreamda_jax.synthesis.method import (
-    Inputs,
-    Method,
-    Outputs,
-    check_choices,
-    check_not_negative,
-)
-from dreamda_jax.synthesis.sampling import Rows, from_noise, model_schedule
-from dreamda_jax.types import Params
+from dreamda_jax.synthesis.method import check_not_negative
+from dreamda_jax.synthesis.plain import FromNoise
+from dreamda_jax.synthesis.sampling import Rows
 
 DOMAINS = (
     *("photo", "drawing", "painting", "sketch", "collage", "poster", "digital art image"),
@@ -36,38 +29,26 @@ _TRICKS = ("class_prompt", "multi_domain", "random_guidance")  # variants of a m
 
 
 @dataclasses.dataclass(frozen=True)
-class BagOfTricks(Method):
-    """Options of the method.
+class BagOfTricks(FromNoise):
+    """Options of the method; all N steps are executed.
 
     Attributes:
       trick: "class_prompt" (the class name alone), "multi_domain" ("a <domain> of a <class>"),
         "random_guidance" (section `prompt`'s prompts), or "merged": the variants of a seed take the
         three in turn.
-      num_inference_steps: N, all of which are executed.
-      eta: in [0, 1]; 0 is deterministic DDIM, 1 has DDPM's variance.
-      guidance_scale: of the tricks that draw none.
-      guidance_scale_min: of those drawn, uniformly.
-      guidance_scale_max: of those drawn.
-      variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
-        all.
+      guidance_scale_min: of the scales that "random_guidance" draws, uniformly.
+      guidance_scale_max: of the same.
     """
 
     trick: Literal["class_prompt", "multi_domain", "random_guidance", "merged"] = "merged"
-    num_inference_steps: int = 50
-    eta: float = 0.0
-    guidance_scale: float = 7.5
     guidance_scale_min: float = 1.0
     guidance_scale_max: float = 5.0
-    variants_per_pass: int = 0
 
     name: ClassVar[str] = "bag_of_tricks"
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_not_negative(
-            self,
-            *("guidance_scale", "guidance_scale_min", "guidance_scale_max", "variants_per_pass"),
-        )
+        super().__post_init__()
+        check_not_negative(self, "guidance_scale_min", "guidance_scale_max")
         if self.guidance_scale_max < self.guidance_scale_min:
             raise ValueError(
                 f"guidance_scale_max={self.guidance_scale_max} is below "
@@ -76,8 +57,8 @@ class BagOfTricks(Method):
 
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
-        self._schedule(model)
-        model.check_empty_prompt()
+        super().check(model)
+        model.check_empty_prompt()  # whatever the scale: some are drawn
 
     @property
     def uses_prompts(self) -> bool:
@@ -106,7 +87,8 @@ class BagOfTricks(Method):
     def _trick(self, variant: int) -> str:
         return _TRICKS[variant % len(_TRICKS)] if self.trick == "merged" else self.trick
 
-    def _scales(self, rows: Rows) -> Float[Array, "r 1 1 1"]:
+    def scale(self, rows: Rows) -> float | jax.Array:
+        """Drawn for each row whose trick it is, the option's for the others: [r, 1, 1, 1]."""
         uniform = keys_lib.uniform(rows.keys, 0, Stream.GUIDANCE, (1, 1, 1))
         width = self.guidance_scale_max - self.guidance_scale_min
         drawn = self.guidance_scale_min + width * uniform
@@ -115,24 +97,3 @@ class BagOfTricks(Method):
         place = _TRICKS.index("random_guidance")
         is_drawn = (rows.variants % len(_TRICKS) == place) & (self.trick == "merged")
         return jnp.where(is_drawn[:, None, None, None], drawn, self.guidance_scale)
-
-    def _schedule(self, model: StableDiffusion) -> Schedule:
-        return model_schedule(
-            model, num_inference_steps=self.num_inference_steps, strength=1, eta=self.eta
-        )
-
-    def synthesize(
-        self,
-        model: StableDiffusion,
-        params: Params,
-        inputs: Inputs,
-        *,
-        keep_trajectory: bool = False,
-    ) -> Outputs:
-        """Makes n images for each of b seeds, of their prompts; see `Method.synthesize`."""
-        return from_noise(
-            *(model, params, inputs, self._schedule(model)),
-            scale=self._scales,
-            most=self.variants_per_pass,
-            keep_trajectory=keep_trajectory,
-        )

@@ -20,10 +20,10 @@ from dreamda_jax.diffusion import denoising_loss
 from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.diffusion.keys import RawKeys, Stream
 from dreamda_jax.diffusion.loss_weights import loss_weights
-from dreamda_jax.diffusion.schedule import Schedule, noise_level
+from dreamda_jax.diffusion.schedule import noise_level
 from dreamda_jax.models.stable_diffusion import StableDiffusion
-from dreamda_jax.synthesis.method import Inputs, Method, Outputs, check_not_negative
-from dreamda_jax.synthesis.sampling import from_noise, model_schedule
+from dreamda_jax.synthesis.method import Inputs, check_not_negative
+from dreamda_jax.synthesis.plain import FromNoise
 from dreamda_jax.types import AnyArray, Context, Image, Latent, Params
 
 _START = 0.1  # the release's initial embeddings are uniform in ±0.1 (100 images to a linear layer)
@@ -49,8 +49,8 @@ class Learning(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class DiffusionInversion(Method):
-    """Options of the method; the defaults are the release's.
+class DiffusionInversion(FromNoise):
+    """Options of the method; the defaults are the release's. All N steps are executed.
 
     Attributes:
       num_tokens: l, of an image's embedding.
@@ -60,30 +60,24 @@ class DiffusionInversion(Method):
       weight_decay: of AdamW.
       interpolation: in [0, 1], how far an embedding is moved towards another of its class.
       embedding_noise: standard deviation of the noise on an embedding.
-      num_inference_steps: N, all of which are executed.
-      eta: in [0, 1]; 1 has DDPM's variance.
       guidance_scale: away from the mean embedding; 1 switches it off and halves the cost.
-      variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
-        all.
     """
 
+    num_inference_steps: int = 100
+    eta: float = 1.0
+    guidance_scale: float = 2.0
     num_tokens: int = 5
     learning_steps: int = 3000
     learning_rate: float = 0.03
     weight_decay: float = 0.01
     interpolation: float = 0.1
     embedding_noise: float = 0.1
-    num_inference_steps: int = 100
-    eta: float = 1.0
-    guidance_scale: float = 2.0
-    variants_per_pass: int = 0
 
     name: ClassVar[str] = "diffusion_inversion"
 
     def __post_init__(self) -> None:
-        check_not_negative(
-            self, "weight_decay", "embedding_noise", "guidance_scale", "variants_per_pass"
-        )
+        super().__post_init__()
+        check_not_negative(self, "weight_decay", "embedding_noise")
         for name in ("num_tokens", "learning_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -99,12 +93,7 @@ class DiffusionInversion(Method):
 
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
-        self._schedule(model)
-
-    def _schedule(self, model: StableDiffusion) -> Schedule:
-        return model_schedule(
-            model, num_inference_steps=self.num_inference_steps, strength=1, eta=self.eta
-        )
+        self.schedule(model)  # guidance needs no empty prompt here
 
     @property
     def steps_per_call(self) -> int:
@@ -185,24 +174,8 @@ class DiffusionInversion(Method):
         )
         return jnp.sum(errors), errors
 
-    def synthesize(
-        self,
-        model: StableDiffusion,
-        params: Params,
-        inputs: Inputs,
-        *,
-        keep_trajectory: bool = False,
-    ) -> Outputs:
-        """Makes n images for each of b seeds; contexts are interpolated embeddings."""
-        inputs = inputs._replace(contexts=self._blurred(inputs))
-        return from_noise(
-            *(model, params, inputs, self._schedule(model)),
-            scale=lambda _: self.guidance_scale,
-            most=self.variants_per_pass,
-            keep_trajectory=keep_trajectory,
-        )
-
-    def _blurred(self, inputs: Inputs) -> AnyArray:
+    def contexts(self, inputs: Inputs) -> AnyArray:
+        """Interpolated embeddings, each with noise of its variant's own."""
         b, n, *shape = inputs.contexts.shape
         variant_keys = keys_lib.variant_keys(inputs.keys, inputs.variants).reshape(b * n, 2)
         noise = keys_lib.normal(variant_keys, 0, Stream.CONTEXT, tuple(shape))

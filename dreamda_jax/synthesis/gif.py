@@ -23,9 +23,7 @@ from dreamda_jax.models.clip import Guide
 from dreamda_jax.models.stable_diffusion import StableDiffusion
 from dreamda_jax.synthesis.method import (
     Inputs,
-    Method,
     Outputs,
-    check_choices,
     check_not_negative,
 )
 from dreamda_jax.synthesis.passes import in_passes
@@ -51,42 +49,29 @@ class Perturbation(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Gif(Method):
-    """Options of the method; the defaults are the release's for Oxford-IIIT Pet.
+class Gif(SDEdit):
+    """Options of the method beside SDEdit's; the defaults are the release's for Oxford-IIIT Pet.
 
     Attributes:
-      num_inference_steps: N of SDEdit.
-      strength: in (0, 1], of SDEdit.
-      eta: in [0, 1], of SDEdit.
-      guidance_scale: of SDEdit.
       epsilon: ε, how far a latent may be moved.
       step_size: of the one step on a and b, along the sign of the gradient.
       prompt_style: "release" (a domain, an adjective and the class name, drawn for each image) or
         "given" (those of section `prompt`).
-      variants_per_pass: at most how many variants of a seed go through the networks together; 0 is
-        all.
       clip: who scores; it is opened from section `clip` and no option.
     """
 
-    num_inference_steps: int = 50
-    strength: float = 0.7
-    eta: float = 0.0
     guidance_scale: float = 50.0
+    strength: float = 0.7
     epsilon: float = 0.8
     step_size: float = 0.1
     prompt_style: Literal["release", "given"] = "release"
-    variants_per_pass: int = 0
     clip: Guide | None = dataclasses.field(default=None, compare=False, repr=False)
 
     name: ClassVar[str] = "gif"
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_not_negative(self, "guidance_scale", "epsilon", "step_size", "variants_per_pass")
-
-    def check(self, model: StableDiffusion) -> None:
-        """Raises ValueError where the options and the model do not fit together."""
-        self._sdedit.check(model)
+        super().__post_init__()
+        check_not_negative(self, "epsilon", "step_size")
 
     @property
     def uses_prompts(self) -> bool:
@@ -96,15 +81,6 @@ class Gif(Method):
     def extra_params(self) -> dict[str, Params]:
         """Those of the guide."""
         return {} if self.clip is None else {"clip": self.clip.shapes}
-
-    @property
-    def _sdedit(self) -> SDEdit:
-        return SDEdit(
-            num_inference_steps=self.num_inference_steps,
-            strength=self.strength,
-            eta=self.eta,
-            guidance_scale=self.guidance_scale,
-        )
 
     def prompts(
         self, given: ChoosePrompt, *, label_names: Sequence[str], draw_seed: int
@@ -142,9 +118,7 @@ class Gif(Method):
         )
 
         def edit(of: tuple) -> Sampled:
-            return self._sdedit.edit(
-                model, params, x0, of[0], inputs, keep_trajectory=keep_trajectory
-            )
+            return self.edit(model, params, x0, of[0], inputs, keep_trajectory=keep_trajectory)
 
         edited = in_parts(edit, rows)
         drawn = in_parts(lambda of: _draw(of[0], channels=x0.shape[1]), rows.keys)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -136,39 +135,6 @@ def reverse(
     )
     trajectory = None if made.trajectory is None else jnp.moveaxis(made.trajectory, 0, 1)
     return Sampled(made.latents, jnp.mean(made.mean_squares, axis=0), trajectory)
-
-
-def from_noise(
-    model: StableDiffusion,
-    params: Params,
-    inputs: Inputs,
-    schedule: Schedule,
-    *,
-    scale: Callable[[Rows], float | jax.Array],
-    most: int,
-    keep_trajectory: bool,
-) -> Outputs:
-    """Variants from noise alone, under their contexts: a seed gives label and keys.
-
-    Args:
-      model: the networks.
-      params: its parameters.
-      inputs: the batch.
-      schedule: all N steps.
-      scale: `scale(rows)`: of `Guidance`.
-      most: see `in_passes`.
-      keep_trajectory: whether to return the latents after each step.
-    """
-    shape = model.latent_shape(inputs.images.shape[1])
-
-    def sample_rows(rows: Rows) -> Sampled:
-        start = draw_noise(rows, schedule, shape)
-        guidance = Guidance(scale(rows), inputs.empty_context)
-        return reverse(
-            *(model, params, start, rows, schedule, guidance), keep_trajectory=keep_trajectory
-        )
-
-    return make_variants(model, params, inputs, sample_rows, most=most)
 
 
 def make_variants(

@@ -7,62 +7,34 @@ import dataclasses
 from typing import ClassVar
 
 from dreamda_jax.diffusion import steps
-from dreamda_jax.diffusion.schedule import Schedule
 from dreamda_jax.models.stable_diffusion import StableDiffusion
 from dreamda_jax.synthesis.guidance import Guidance
-from dreamda_jax.synthesis.method import Inputs, Method, Outputs, check_not_negative
+from dreamda_jax.synthesis.method import Inputs, Outputs
 from dreamda_jax.synthesis.passes import of_seeds
+from dreamda_jax.synthesis.plain import PlainMethod
 from dreamda_jax.synthesis.sampling import (
     Rows,
     Sampled,
     draw_noise,
     first_level,
     make_variants,
-    model_schedule,
     reverse,
 )
 from dreamda_jax.types import Latent, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class SDEdit(Method):
+class SDEdit(PlainMethod):
     """Options of the method; the defaults are diffusers' image-to-image ones.
 
     Attributes:
-      num_inference_steps: N, the length of the sub-sequence of timesteps.
       strength: in (0, 1]; the last `int(N · strength)` steps are executed. More is further from
         the seed.
-      eta: in [0, 1]; 0 is deterministic DDIM, 1 has DDPM's variance.
-      guidance_scale: classifier-free guidance; 1 switches it off and halves the cost.
-      variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
-        all.
     """
 
-    num_inference_steps: int = 50
     strength: float = 0.8
-    eta: float = 0.0
-    guidance_scale: float = 7.5
-    variants_per_pass: int = 0
 
     name: ClassVar[str] = "sdedit"
-
-    def __post_init__(self) -> None:
-        check_not_negative(self, "guidance_scale", "variants_per_pass")
-
-    def check(self, model: StableDiffusion) -> None:
-        """Raises ValueError where the options and the model do not fit together."""
-        self.schedule(model)
-        if self.guidance_scale != 1:
-            model.check_empty_prompt()
-
-    def schedule(self, model: StableDiffusion) -> Schedule:
-        """The executed steps."""
-        return model_schedule(
-            model,
-            num_inference_steps=self.num_inference_steps,
-            strength=self.strength,
-            eta=self.eta,
-        )
 
     def synthesize(
         self,

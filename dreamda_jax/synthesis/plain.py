@@ -1,0 +1,95 @@
+"""What methods have in common that run the plain reverse process and perturb no network."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+
+from dreamda_jax.diffusion.schedule import Schedule
+from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.synthesis.guidance import Guidance
+from dreamda_jax.synthesis.method import Inputs, Method, Outputs, check_choices, check_not_negative
+from dreamda_jax.synthesis.sampling import (
+    Rows,
+    Sampled,
+    draw_noise,
+    make_variants,
+    model_schedule,
+    reverse,
+)
+from dreamda_jax.types import AnyArray, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainMethod(Method):
+    """Options of sampling; the defaults are diffusers'.
+
+    Attributes:
+      num_inference_steps: N, the length of the sub-sequence of timesteps.
+      eta: in [0, 1]; 0 is deterministic DDIM, 1 has DDPM's variance.
+      guidance_scale: classifier-free guidance; 1 switches it off and halves the cost.
+      variants_per_pass: at most how many variants of a seed go through the networks together; 0 is
+        all.
+    """
+
+    num_inference_steps: int = 50
+    eta: float = 0.0
+    guidance_scale: float = 7.5
+    variants_per_pass: int = 0
+
+    starts_at: ClassVar[float] = 1.0  # the share of the steps that is executed, if it is no option
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_not_negative(self, "guidance_scale", "variants_per_pass")
+
+    def check(self, model: StableDiffusion) -> None:
+        """Raises ValueError where the options and the model do not fit together."""
+        self.schedule(model)
+        if self.guidance_scale != 1:
+            model.check_empty_prompt()
+
+    def schedule(self, model: StableDiffusion) -> Schedule:
+        """The executed steps."""
+        return model_schedule(
+            model,
+            num_inference_steps=self.num_inference_steps,
+            strength=getattr(self, "strength", self.starts_at),
+            eta=self.eta,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FromNoise(PlainMethod):
+    """A method whose images begin as noise: a seed gives its label and its keys alone."""
+
+    def scale(self, rows: Rows) -> float | jax.Array:
+        """Guidance of a pass's rows: a number, or [r, 1, 1, 1]."""
+        del rows
+        return self.guidance_scale
+
+    def contexts(self, inputs: Inputs) -> AnyArray:
+        """Of all variants, [b, n, l, d]."""
+        return inputs.contexts
+
+    def synthesize(
+        self,
+        model: StableDiffusion,
+        params: Params,
+        inputs: Inputs,
+        *,
+        keep_trajectory: bool = False,
+    ) -> Outputs:
+        """Makes n images for each of b seeds; see `Method.synthesize`."""
+        schedule = self.schedule(model)
+        shape = model.latent_shape(inputs.images.shape[1])
+
+        def sample_rows(rows: Rows) -> Sampled:
+            start = draw_noise(rows, schedule, shape)
+            guidance = Guidance(self.scale(rows), inputs.empty_context)
+            return reverse(
+                *(model, params, start, rows, schedule, guidance), keep_trajectory=keep_trajectory
+            )
+
+        inputs = inputs._replace(contexts=self.contexts(inputs))
+        return make_variants(model, params, inputs, sample_rows, most=self.variants_per_pass)
