@@ -346,7 +346,7 @@ def test_tokens_need_a_place_in_the_prompt(tmp_path, micro_checkpoint):
 
 def test_tokens_take_no_prompt_file(tmp_path, micro_checkpoint):
     config = make_config(tmp_path, micro_checkpoint, method="textual_inversion")
-    (tmp_path / "prompts.jsonl").write_text("")
+    (tmp_path / "prompts.jsonl").write_text('{"class": "bag", "prompt": "a bag"}')
     config["prompt"]["file"] = str(tmp_path / "prompts.jsonl")
     with pytest.raises(UserError, match="Leave the file out"):
         run(config)
