@@ -49,6 +49,7 @@ def reproduce(output: Path, model: Path, *arguments: str) -> subprocess.Complete
     return subprocess.run(command(output, model, *arguments), timeout=400, check=False, **options())
 
 
+@pytest.mark.slow
 def test_two_cells_from_flags_to_pictures(tmp_path, micro_checkpoint):
     output, scales = tmp_path / "study", ("--study=scales", "--scales=0,3")
     # Stopped while the first set is being made: the child hears of it and ends.

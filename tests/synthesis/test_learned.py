@@ -365,6 +365,7 @@ def learn_on_the_devices_there_are(directory, checkpoint):
     print(f"learnt on {mesh.local_device_count()} devices")
 
 
+@pytest.mark.slow
 def test_three_devices_learn_the_bytes_of_one(tmp_path, micro_checkpoint):
     for devices in (1, 3):
         program = (
