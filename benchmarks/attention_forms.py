@@ -2,13 +2,14 @@
 
     pip install -e '.[tpu,cuda12]'
     python benchmarks/attention_forms.py
-    python benchmarks/attention_forms.py --targets=h100 --rows=2,20,40
+    python benchmarks/attention_forms.py --targets=h100 --part=unet
 
-One call of Stable Diffusion 1.5's U-Net at 512 x 512 in bfloat16, compiled by the target's own
-compiler, with the plain form of self-attention and with the one that `model.attention="auto"` takes
-there (cuDNN's flash attention, a Pallas kernel). Nothing is run: memory and traffic are read off
-the compiled programs, as `python -m dreamda_jax.plan` reads them. Traffic of a kernel is its inputs
-and outputs, which is what such a kernel moves.
+One self-attention of Stable Diffusion 1.5 at 512 x 512 (4,096 tokens, 8 heads of 40) or one call of
+its U-Net (half a minute for a GPU, more than ten for a TPU), in bfloat16, compiled by the target's
+own compiler, with the plain form of self-attention and with the one that `model.attention="auto"`
+takes there (cuDNN's flash attention, a Pallas kernel). Nothing is run: memory and traffic are read
+off the compiled programs, as `python -m dreamda_jax.plan` reads them. Traffic of a kernel is its
+inputs and outputs, which is what such a kernel moves.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def main() -> None:
     for name in flags.targets:
         for count in flags.rows:
             for form in ("plain", "fused"):
-                found = compile_call(name, count, is_fused=form == "fused")
+                found = _PARTS[flags.part](name, count, is_fused=form == "fused")
                 if found is None:
                     rows.append([name, count, form, "does not fit", "", ""])
                     continue
@@ -47,14 +48,47 @@ def main() -> None:
                 )
                 figures[f"{name}_{count}_{form}"] = {"temporary": temporary, "moved": moved}
     print_table(
-        f"A U-Net call of Stable Diffusion 1.5, {RESOLUTION}x{RESOLUTION}, bfloat16 ({machine()})",
+        f"Stable Diffusion 1.5, {RESOLUTION}x{RESOLUTION}, {flags.part}, bfloat16 ({machine()})",
         ["target", "rows", "attention", "temporary GB", "moved GB", "compiled in s"],
         rows,
     )
     print_json(figures)
 
 
-def compile_call(name: str, count: int, *, is_fused: bool) -> tuple[int, int, float] | None:
+def compile_attention(name: str, count: int, *, is_fused: bool) -> tuple[int, int, float] | None:
+    """The same of one attention module among the tokens of the U-Net's first blocks."""
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+
+    from dreamda_jax.models.fused_attention import for_platform, fused_attention
+    from dreamda_jax.models.stable_diffusion import FlaxAttention
+    from dreamda_jax.planning import devices
+    from dreamda_jax.planning.compiling import Compiled, compile_program
+
+    device = devices.target_devices(targets.parse_target(name))[0]
+    module = FlaxAttention(query_dim=320, heads=8, dim_head=40, dtype=jnp.bfloat16)
+    hidden = jax.ShapeDtypeStruct((count, 4096, 320), jnp.bfloat16)
+    params = jax.eval_shape(module.init, jax.random.key(0), hidden)
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    params, hidden = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=sharding), (params, hidden)
+    )
+    form = for_platform(device.platform, jnp.bfloat16)
+
+    def call(params: Any, hidden: Any) -> Any:
+        if not is_fused:
+            return module.apply(params, hidden)
+        with nn.intercept_methods(fused_attention(attention_class=FlaxAttention, attention=form)):
+            return module.apply(params, hidden)
+
+    found = compile_program(lambda: jax.jit(call).lower(params, hidden), resident=0)
+    if not isinstance(found, Compiled):
+        return None
+    return found.memory.temporary, found.traffic.memory_bytes, found.seconds
+
+
+def compile_unet(name: str, count: int, *, is_fused: bool) -> tuple[int, int, float] | None:
     """(temporary bytes, bytes moved, seconds to compile) of one device; None: it does not fit."""
     import jax
     import jax.numpy as jnp
@@ -89,12 +123,16 @@ def compile_call(name: str, count: int, *, is_fused: bool) -> tuple[int, int, fl
     return found.memory.temporary, found.traffic.memory_bytes, found.seconds
 
 
+_PARTS = {"attention": compile_attention, "unet": compile_unet}
+
+
 def _parse_flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words = lambda text: text.split(",")  # noqa: E731
     numbers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
     parser.add_argument("--targets", type=words, default=["h100", "v5e-4"], help="By commas.")
-    parser.add_argument("--rows", type=numbers, default=[2, 10], help="Of a call, by commas.")
+    parser.add_argument("--rows", type=numbers, default=[10], help="Of a call, by commas.")
+    parser.add_argument("--part", choices=_PARTS, default="attention", help="What is compiled.")
     return parser.parse_args()
 
 
