@@ -428,6 +428,7 @@ def reference(tmp_path_factory, micro_checkpoint, images) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_records_tell_which_embeddings_an_image_is_of(reference):
     made = list(dataset.read_records(reference))
     assert len(made) == 7 * VARIANTS
@@ -442,6 +443,7 @@ def test_records_tell_which_embeddings_an_image_is_of(reference):
     assert len(list(reference.glob("learned/*"))) == 4  # two images a shard
 
 
+@pytest.mark.slow
 def test_stopped_while_it_learns_it_continues_on_two_devices(
     reference, tmp_path, micro_checkpoint, images
 ):
@@ -472,6 +474,7 @@ def test_stopped_while_it_learns_it_continues_on_two_devices(
     assert contents(directory) == contents(reference)
 
 
+@pytest.mark.slow
 def test_without_the_embeddings_a_finished_set_stays_finished(
     reference, tmp_path, micro_checkpoint, images
 ):
