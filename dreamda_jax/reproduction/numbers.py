@@ -24,7 +24,7 @@ def read_cell(
     Args:
       cell: which.
       setup: of the study.
-      failures: of this session.
+      failures: of this run of the command.
 
     Returns:
       "name", "settings", "commands", "seconds" and "failed" by stage; and of the finished stages

@@ -39,7 +39,7 @@ def note_finished(directory: Path, stage: Stage, *, digest: str, seconds: float)
       directory: of the cell.
       stage: which.
       digest: of the configuration.
-      seconds: it took, in this session.
+      seconds: it took, in this run of the command.
     """
     note = {"command": stage.command, "config": digest, "seconds": seconds}
     file = _note(directory, stage.name)

@@ -30,7 +30,7 @@ def write_results(study: Study, failures: Failures) -> dict[str, Any]:
 
     Args:
       study: all its cells are looked for, those that were not to run now included.
-      failures: of this session.
+      failures: of this run of the command.
 
     Returns:
       What results.json holds.
