@@ -30,8 +30,9 @@ except ImportError:  # Windows: no lock; two processes then waste work but damag
     fcntl = None  # type: ignore[assignment]
 
 _FORMAT = "dreamda_jax run"
-_MADE = (  # a shard; a checkpoint of a training, of a stage of it, of a fine-tuning; verdicts
-    *("done/*.json", "run-*/checkpoints/[0-9]*", "run-*/*/checkpoints/[0-9]*"),
+_MADE = (  # a shard, and what it is made of; a checkpoint of a training, a stage, a fine-tuning; …
+    *("done/*.json", "learned/*.safetensors"),
+    *("run-*/checkpoints/[0-9]*", "run-*/*/checkpoints/[0-9]*"),
     *("checkpoints/[0-9]*", "run-*/*/verdicts.parquet"),
 )
 _LOG = logging.getLogger(__name__)

@@ -1,7 +1,6 @@
 """What methods have in common that run the plain reverse process and perturb no network."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax
 
@@ -37,11 +36,14 @@ class PlainMethod(Method):
     guidance_scale: float = 7.5
     variants_per_pass: int = 0
 
-    starts_at: ClassVar[float] = 1.0  # the share of the steps that is executed, if it is no option
-
     def __post_init__(self) -> None:
         check_choices(self)
         check_not_negative(self, "guidance_scale", "variants_per_pass")
+
+    @property
+    def executed_share(self) -> float:
+        """Of the N steps, those nearest to the image."""
+        return 1.0
 
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
@@ -54,7 +56,7 @@ class PlainMethod(Method):
         return model_schedule(
             model,
             num_inference_steps=self.num_inference_steps,
-            strength=getattr(self, "strength", self.starts_at),
+            strength=self.executed_share,
             eta=self.eta,
         )
 

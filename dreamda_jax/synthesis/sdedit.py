@@ -36,6 +36,11 @@ class SDEdit(PlainMethod):
 
     name: ClassVar[str] = "sdedit"
 
+    @property
+    def executed_share(self) -> float:
+        """The strength."""
+        return self.strength
+
     def synthesize(
         self,
         model: StableDiffusion,

@@ -67,6 +67,16 @@ def test_a_run_that_made_nothing_may_start_with_other_settings(tmp_path):
     assert json.loads((tmp_path / "config.json").read_bytes())["settings"] == changed
 
 
+def test_learned_embeddings_belong_to_their_settings(tmp_path):
+    """A run that was stopped while it learnt has made no shard, and still something."""
+    open_run(tmp_path, SETTINGS).close()
+    (tmp_path / "learned").mkdir()
+    (tmp_path / "learned" / "00000-of-00001.safetensors").write_bytes(b"x")
+    open_run(tmp_path, SETTINGS).close()
+    with pytest.raises(UserError, match="started with other settings"):
+        open_run(tmp_path, {**SETTINGS, "seed": 1})
+
+
 def test_a_run_without_its_config_is_not_called_something_else(tmp_path):
     open_run(tmp_path, SETTINGS).close()
     make_something(tmp_path)
