@@ -27,6 +27,7 @@ _METHODS: dict[str, dict[str, Any]] = {
         "posterior_noise": "shared",
         "source_prompt": "",
         "source_guidance_scale": 1.0,
+        "encoder_every": 1,  # k > 1: the U-Net's encoder at every k-th step only
         "variants_per_pass": 5,
     },
     # Stable Diffusion from prompts alone: text_to_image.py.

@@ -85,6 +85,7 @@ class ToyStableDiffusion:
     scheduler: SchedulerSettings = SCHEDULER
     num_down_blocks: int = 1
     num_up_blocks: int = 1
+    encoder_modules: tuple[str, ...] = ()
 
     def tokenize(self, prompts):
         return np.array([[0, zlib.crc32(p.encode()) % 97 if p else 0] for p in prompts], np.int32)

@@ -5,6 +5,7 @@ timestep, level) -> ε`, with the source prompt already inside.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule
 from dreamda_jax.types import AnyArray, Latent
 
 PredictEpsilon = Callable[[Latent, Int[AnyArray, ""], NoiseLevel], Latent]
+Scan = Callable[[Callable[[Any, Any], tuple], Any, Any], tuple]
+"""`jax.lax.scan`'s first three arguments."""
 
 
 def draw_start(x0: Latent, keys: RawKeys, schedule: Schedule) -> Latent:
@@ -27,7 +30,13 @@ def draw_start(x0: Latent, keys: RawKeys, schedule: Schedule) -> Latent:
 
 
 def cycle_diffusion_inversion(
-    predict: PredictEpsilon, x0: Latent, start: Latent, keys: RawKeys, schedule: Schedule
+    predict: PredictEpsilon,
+    x0: Latent,
+    start: Latent,
+    keys: RawKeys,
+    schedule: Schedule,
+    *,
+    scan: Scan = jax.lax.scan,
 ) -> Float[Array, "s r 4 h w"]:
     """The noise z_t that leads the reverse process from `start` back to `x0` exactly.
 
@@ -40,6 +49,7 @@ def cycle_diffusion_inversion(
       start: x_T, as `draw_start` gives it; float32 [r, 4, h, w].
       keys: uint32 [r, 2]; row i's draws depend on key i only.
       schedule: with every σ_t > 0; of the first or the second order, as the reverse process.
+      scan: runs the steps; another than JAX's is `EncoderReuse.scan`.
 
     Returns:
       float32 [s, r, 4, h, w], in the schedule's order.
@@ -62,7 +72,7 @@ def cycle_diffusion_inversion(
         return (following, predicted_x0 if is_multistep else None), noise
 
     carry = (start, jnp.zeros_like(start) if is_multistep else None)
-    _, noise = jax.lax.scan(step, carry, (schedule, last))
+    _, noise = scan(step, carry, (schedule, last))
     return noise
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dreamda_jax.diffusion import steps
+from dreamda_jax.diffusion.inversion import Scan
 from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule
 from dreamda_jax.types import AnyArray, Latent
 
@@ -51,6 +52,7 @@ def perturbed_reverse(
     step_noise: Callable[[Any, Int[AnyArray, ""]], Latent],
     perturb_latents: Callable[[Latent, Int[AnyArray, ""]], Latent] = lambda latents, _: latents,
     keep_trajectory: bool = False,
+    scan: Scan = jax.lax.scan,
 ) -> Reversed:
     """Runs the schedule from x_T down: x_{t⁻} = √ᾱ_{t⁻} x̂_0(ε̃) + √(1−ᾱ_{t⁻}−σ²) ε_dir + σ z.
 
@@ -67,6 +69,7 @@ def perturbed_reverse(
       step_noise: `step_noise(slice, timestep)`: z_t for every row, float32 [r, 4, h, w].
       perturb_latents: `perturb_latents(x_t, timestep)`, before each step.
       keep_trajectory: whether to return every x_{t⁻}.
+      scan: runs the steps; another than JAX's is `EncoderReuse.scan`.
     """
     is_multistep = bool(np.any(schedule.correction))
 
@@ -85,5 +88,5 @@ def perturbed_reverse(
         return (latents, x0 if is_multistep else None), (noises.mean_square, kept)
 
     carry = (start, jnp.zeros_like(start) if is_multistep else None)
-    (latents, _), (mean_squares, trajectory) = jax.lax.scan(step, carry, (schedule, noise))
+    (latents, _), (mean_squares, trajectory) = scan(step, carry, (schedule, noise))
     return Reversed(latents, mean_squares, trajectory)

@@ -267,6 +267,12 @@ class StableDiffusion:
         return self.text_encoder.config.vocab_size
 
     @property
+    def encoder_modules(self) -> tuple[str, ...]:
+        """Names of the U-Net's modules up to its bottleneck whose outputs go on to the decoder."""
+        blocks = (f"down_blocks_{i}" for i in range(self.num_down_blocks))
+        return ("conv_in", *blocks, "mid_block")
+
+    @property
     def num_down_blocks(self) -> int:
         """Encoder blocks of the U-Net."""
         return len(self.unet.down_block_types)

@@ -1,6 +1,7 @@
 """DreamDA (arXiv 2403.12803): invert a seed once, run it back n times with noise in the U-Net."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dreamda_jax.diffusion import inversion, keys, perturb, sample, steps
+from dreamda_jax.diffusion.encoder_reuse import EncoderReuse
 from dreamda_jax.diffusion.keys import Stream
 from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule, Solver
 from dreamda_jax.models.stable_diffusion import UNET_BLOCKS, StableDiffusion
@@ -46,6 +48,8 @@ class DreamDA(Method):
       source_prompt: what the seed image shows, for the inversion.
       source_guidance_scale: guidance of the inversion; without effect if the source prompt is
         empty.
+      encoder_every: k; the U-Net's encoder runs at every k-th step only, its decoder at all (see
+        `encoder_reuse`). 1 is the paper's method.
       variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
         all. Passes are equal: of 10 variants, 5, 2 or 1 go together, not 4.
     """
@@ -63,6 +67,7 @@ class DreamDA(Method):
     posterior_noise: Literal["shared", "redrawn"] = "shared"
     source_prompt: str = ""
     source_guidance_scale: float = 1.0
+    encoder_every: int = 1
     variants_per_pass: int = 0
 
     name: ClassVar[str] = "dreamda"
@@ -76,6 +81,20 @@ class DreamDA(Method):
             raise ValueError(
                 f"update_rule='asymmetric' needs a site inside the U-Net, not {self.site!r}: "
                 "a perturbed latent has no clean prediction beside it"
+            )
+
+        if self.encoder_every < 1:
+            raise ValueError(f"encoder_every must be 1 or more, got {self.encoder_every}")
+        if self.encoder_every > 1 and (self.site == "x_t" or self.site.startswith("encoder_")):
+            raise ValueError(
+                f"encoder_every={self.encoder_every} leaves the encoder out of most steps, so that "
+                f"site={self.site!r} would be perturbed in few of them: use encoder_every=1, or "
+                "another site"
+            )
+        if self.encoder_every > 1 and self.inversion == "ddim":
+            raise ValueError(
+                "inversion='ddim' calls the network in another order than the reverse process: "
+                "encoder_every above 1 needs inversion='cyclediffusion'"
             )
 
     def check(self, model: StableDiffusion) -> None:
@@ -158,13 +177,20 @@ class _Run:
     schedule: Schedule
     inputs: Inputs
 
-    def _denoise(self, latents: jax.Array, timestep: AnyArray, context: jax.Array) -> jax.Array:
-        return self.model.denoise(self.params, latents, timestep, context)
+    def _network(self) -> EncoderReuse:
+        """The U-Net for one chain of steps."""
+
+        def denoise(latents: jax.Array, timestep: AnyArray, context: jax.Array) -> jax.Array:
+            return self.model.denoise(self.params, latents, timestep, context)
+
+        return EncoderReuse(denoise, self.model.encoder_modules, every=self.options.encoder_every)
 
     def _epsilon(self, output: jax.Array, latents: jax.Array, level: NoiseLevel) -> jax.Array:
         return steps.to_epsilon(output, latents, level, self.model.scheduler.prediction_type)
 
-    def _predict_source(self, latents: jax.Array, t: AnyArray, level: NoiseLevel) -> jax.Array:
+    def _predict_source(
+        self, network: EncoderReuse, latents: jax.Array, t: AnyArray, level: NoiseLevel
+    ) -> jax.Array:
         """ε under the source prompt: one row per image unless a real prompt is guided."""
         options = self.options
         # With an empty source prompt both guidance rows are the same row: run it once.
@@ -173,19 +199,30 @@ class _Run:
         target = jnp.broadcast_to(
             self.inputs.source_context, (len(latents), *self.inputs.source_context.shape)
         )
-        output = self._denoise(guidance.latents(latents), t, guidance.contexts(target))
+        output = network(guidance.latents(latents), t, guidance.contexts(target))
         return self._epsilon(guidance.combine(output), latents, level)
 
     def invert(self, x0: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """x_T of each seed and, where its variants share it, the recorded noise [s, b, 4, h, w]."""
         if self.options.inversion == "ddim":
-            return inversion.ddim_inversion(self._predict_source, x0, self.schedule), None
+            predict = functools.partial(self._predict_source, self._network())
+            return inversion.ddim_inversion(predict, x0, self.schedule), None
         own = keys.own_keys(self.inputs.keys)
         start = inversion.draw_start(x0, own, self.schedule)
         if self.options.posterior_noise == "redrawn":
             return start, None
-        return start, inversion.cycle_diffusion_inversion(
-            self._predict_source, x0, start, own, self.schedule
+        return start, self._record(x0, start, own)
+
+    def _record(self, x0: jax.Array, start: jax.Array, row_keys: AnyArray) -> jax.Array:
+        """CycleDiffusion's noise of one chain for each row."""
+        network = self._network()
+        return inversion.cycle_diffusion_inversion(
+            functools.partial(self._predict_source, network),
+            x0,
+            start,
+            row_keys,
+            self.schedule,
+            scan=network.scan,
         )
 
     def reverse(
@@ -209,13 +246,7 @@ class _Run:
             step_noise = lambda z, _: of_seeds(z, len(contexts))  # noqa: E731
             if options.posterior_noise == "redrawn":
                 step_noise = lambda z, _: z  # noqa: E731
-                recorded = inversion.cycle_diffusion_inversion(
-                    self._predict_source,
-                    of_seeds(x0, len(contexts)),
-                    start,
-                    row_keys,
-                    self.schedule,
-                )
+                recorded = self._record(of_seeds(x0, len(contexts)), start, row_keys)
 
         def perturb_latents(latents: jax.Array, t: AnyArray) -> jax.Array:
             noise = keys.normal(row_keys, t, Stream.PERTURBATION, latents.shape[1:])
@@ -223,18 +254,21 @@ class _Run:
 
         if options.site == "x_T":
             start = perturb_latents(start, self.schedule.timesteps[0])
+        network = self._network()
         return sample.perturbed_reverse(
-            lambda latents, t, level: self._predict(latents, t, level, row_keys, contexts),
+            lambda latents, t, level: self._predict(network, latents, t, level, row_keys, contexts),
             start,
             self.schedule,
             noise=recorded,
             step_noise=step_noise,
             perturb_latents=perturb_latents if options.site == "x_t" else lambda x, _: x,
             keep_trajectory=keep_trajectory,
+            scan=network.scan,
         )
 
     def _predict(
         self,
+        network: EncoderReuse,
         latents: jax.Array,
         t: AnyArray,
         level: NoiseLevel,
@@ -257,10 +291,10 @@ class _Run:
             return self._epsilon(guidance.combine(output), latents, level)
 
         if options.site in perturb.LATENT_SITES:
-            output = self._denoise(all_latents, t, all_contexts)
+            output = network(all_latents, t, all_contexts)
             return sample.Noises(epsilon(output), None, jnp.mean(jnp.square(latents)))
         perturbed = perturb.perturbed_call(
-            self._denoise,
+            network,
             all_latents,
             t,
             all_contexts,

@@ -225,12 +225,19 @@ def test_source_guidance_is_without_effect_on_an_empty_source_prompt():
     assert str(one) == str(guided)
 
 
-def test_round_trip_of_the_compiled_program_on_the_tiny_model(tiny):
+@pytest.mark.parametrize("encoder_every", [1, 3])  # of 20 steps; the last group has two
+def test_round_trip_of_the_compiled_program_on_the_tiny_model(tiny, encoder_every):
     """No noise, no guidance, the source's prompt: encode, invert, reverse returns the latents."""
     model, params = tiny
     inputs = make_inputs(model, params, side=32, variants=[0, 7])
     inputs = inputs._replace(contexts=np.broadcast_to(inputs.empty_context, inputs.contexts.shape))
-    method = DreamDA(num_inference_steps=25, strength=0.8, guidance_scale=1.0, noise_scale=0.0)
+    method = DreamDA(
+        num_inference_steps=25,
+        strength=0.8,
+        guidance_scale=1.0,
+        noise_scale=0.0,
+        encoder_every=encoder_every,
+    )
 
     def program(params, inputs):
         outputs = method.synthesize(model, params, inputs, keep_trajectory=True)
@@ -374,6 +381,14 @@ def test_unet_rows_per_image(tiny, share, options, n, rows_per_step):
     assert priced.unet_rows == pytest.approx(80 * rows_per_step(share, n), rel=1e-9)
 
 
+def test_encoder_at_every_fourth_step_only(tiny, share):
+    method = DreamDA(num_inference_steps=100, strength=0.8, encoder_every=4)
+    priced = cost.price(tiny[0], method, resolution=32, num_variants=10)
+    time_embedding = 2 * (64 * 256 + 256 * 256)  # 64 channels; of every step
+    left_out = share - time_embedding / priced.row_flops
+    assert priced.unet_rows == pytest.approx(80 * 2.1 * (1 - left_out * 3 / 4), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -385,6 +400,10 @@ def test_unet_rows_per_image(tiny, share, options, n, rows_per_step):
         ({"variants_per_pass": -1}, "variants_per_pass must not be negative, got -1"),
         ({"eta": 0.0}, "CycleDiffusion divides by σ_t, which is 0"),
         ({"site": "encoder_7"}, "unknown perturbation site 'encoder_7'.*encoder_0, decoder_0"),
+        ({"encoder_every": 0}, "encoder_every must be 1 or more, got 0"),
+        ({"encoder_every": 2, "site": "x_t"}, "site='x_t' would be perturbed in few of them"),
+        ({"encoder_every": 2, "site": "encoder_0"}, "use encoder_every=1"),
+        ({"encoder_every": 2, "inversion": "ddim"}, "needs inversion='cyclediffusion'"),
         ({"strength": 1.2}, "strength must be in"),
         ({"num_inference_steps": 1000}, "would start at timestep 1000"),
     ],
