@@ -48,8 +48,8 @@ class DreamDA(Method):
       source_prompt: what the seed image shows, for the inversion.
       source_guidance_scale: guidance of the inversion; without effect if the source prompt is
         empty.
-      encoder_every: k; the U-Net's encoder runs at every k-th step only, its decoder at all (see
-        `encoder_reuse`). 1 is the paper's method.
+      encoder_every: k; the U-Net's encoder runs at every k-th step only, its decoder at every
+        step (see `encoder_reuse`). 1 is the paper's method.
       variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
         all. Passes are equal: of 10 variants, 5, 2 or 1 go together, not 4.
     """
@@ -82,7 +82,6 @@ class DreamDA(Method):
                 f"update_rule='asymmetric' needs a site inside the U-Net, not {self.site!r}: "
                 "a perturbed latent has no clean prediction beside it"
             )
-
         if self.encoder_every < 1:
             raise ValueError(f"encoder_every must be 1 or more, got {self.encoder_every}")
         if self.encoder_every > 1 and (self.site == "x_t" or self.site.startswith("encoder_")):
