@@ -2,6 +2,7 @@
 
     python -m dreamda_jax.generate --config configs/fashion.py
     python -m dreamda_jax.generate --config configs/fashion.py:sdedit
+    python -m dreamda_jax.generate --config configs/fashion.py:preset=fast
     python -m dreamda_jax.finetune --config configs/fashion.py
     python -m dreamda_jax.train --config configs/fashion.py
     python -m dreamda_jax.train --config configs/fashion.py --config.data.train_on=mixed \
@@ -52,6 +53,7 @@ def get_config(method: str = "dreamda") -> ConfigDict:
     config.image.resolution = 32
     config.prompt.template = "a photo of a {class}"  # as the tiny model was trained
     config.method.update(_METHODS[config.method.name])
+    config.method.update(methods.preset(method))
     config.method.variants_per_pass = 0
     config.synthesis.update({"num_variants": 4, "seeds_per_device": 10, "seeds_per_shard": 20})
     config.output.path = methods.output(method, "runs/fashion")

@@ -2,15 +2,20 @@
 
     python -m dreamda_jax.generate --config configs/fashion.py:sdedit
     python -m dreamda_jax.generate --config configs/pets.py:gif --dry_run
+    python -m dreamda_jax.generate --config configs/pets.py:preset=fast
 
-What follows the colon is the method; without it, it is dreamda. The options of each are those of
-its class in dreamda_jax/synthesis, where they are explained. docs/methods.md compares them.
+What follows the colon is the method, or a preset of dreamda; without it, it is dreamda. The options
+of each are those of its class in dreamda_jax/synthesis, where they are explained. docs/methods.md
+compares them.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from dreamda_jax.synthesis import presets
+
+_PRESET = "preset="
 _METHODS: dict[str, dict[str, Any]] = {
     # The perturbed reverse process (arXiv 2403.12803): dreamda_jax/synthesis/dreamda.py.
     "dreamda": {
@@ -82,17 +87,35 @@ _METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def method_config(name: str) -> ConfigDict:
-    """A method's settings, the papers'.
+def method_config(argument: str) -> ConfigDict:
+    """A method's settings, the papers', or those of a preset.
+
+    Args:
+      argument: the configuration's: a method's name, or "preset=" and a preset's name.
 
     Raises:
-      ValueError: there is no such method.
+      ValueError: there is no such method or preset.
     """
+    name = "dreamda" if argument.startswith(_PRESET) else argument
     if name not in _METHODS:
-        raise ValueError(f"unknown method {name!r} (there are: {', '.join(_METHODS)})")
-    return ConfigDict({"name": name, **_METHODS[name]})
+        raise ValueError(
+            f"unknown method {name!r} (there are: {', '.join(_METHODS)}, and "
+            f"{', '.join(_PRESET + preset for preset in presets.PRESETS)})"
+        )
+    return ConfigDict({"name": name, **_METHODS[name], **preset(argument)})
 
 
-def output(method: str, path: str) -> str:
-    """Where a method's images go: apart from those of the others."""
-    return path if method == "dreamda" else f"{path}_{method}"
+def preset(argument: str) -> dict[str, Any]:
+    """What a preset sets, for configurations with settings of their own; {} of a method.
+
+    Raises:
+      ValueError: there is no such preset.
+    """
+    if not argument.startswith(_PRESET):
+        return {}
+    return presets.preset(argument.removeprefix(_PRESET))
+
+
+def output(argument: str, path: str) -> str:
+    """Where the images go: apart from those of other methods and presets."""
+    return path if argument == "dreamda" else f"{path}_{argument.removeprefix(_PRESET)}"

@@ -17,6 +17,7 @@ import numpy as np
 from dreamda_jax import mesh
 from dreamda_jax.diffusion import keys as keys_lib
 from dreamda_jax.models import loading, stable_diffusion
+from dreamda_jax.synthesis import presets
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.embeddings import Embeddings
@@ -80,6 +81,7 @@ class DreamDAPipeline:
         variants: Sequence[int] | None = None,
         seed_ids: Sequence[int] | None = None,
         method: Method | None = None,
+        preset: str = "paper",
         return_trajectory: bool = False,
         **options: Any,
     ) -> PipelineOutput:
@@ -98,9 +100,10 @@ class DreamDAPipeline:
           method: another than DreamDA, such as `SDEdit(strength=0.5)`. One that asks other networks
             finds their parameters in `params`; Diffusion Inversion, which learns first, is for
             `python -m dreamda_jax.generate` alone.
+          preset: of DreamDA: "paper", or "fast" with a fifth of its U-Net rows (`presets`).
           return_trajectory: whether to return the latents after each step.
           **options: fields of `DreamDA`: noise_scale, guidance_scale, strength, eta,
-            num_inference_steps, …
+            num_inference_steps, …; they come before the preset's.
 
         Raises:
           ValueError: the images, their size, the method or an option is not usable.
@@ -117,7 +120,9 @@ class DreamDAPipeline:
             raise ValueError(f"{', '.join(options)}: these belong into the method that is given")
         if isinstance(method, DiffusionInversion):
             raise ValueError("Diffusion Inversion learns first: use python -m dreamda_jax.generate")
-        method = DreamDA(**options) if method is None else method
+        if method is not None and preset != "paper":
+            raise ValueError(f"preset={preset!r} is one of DreamDA, not of {method.name}")
+        method = DreamDA(**(presets.preset(preset) | options)) if method is None else method
         method.check(self.model)
         embeddings = self.embeddings(params).get(["", method.source_prompt, *prompts])
         root = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key

@@ -4,9 +4,11 @@
     python -m dreamda_jax.reproduce --config configs/fashion.py --study=sites
     python -m dreamda_jax.reproduce --config configs/fashion.py --study=scales --scales=0,1,3
     python -m dreamda_jax.reproduce --config configs/fashion.py --study=methods
+    python -m dreamda_jax.reproduce --config configs/fashion.py --study=steps
 
 Studies: "sites" (Tables 1 and 7) perturbs in each place of the network, "scales" (Figure 3) with
-each strength, "methods" (Tables 3 and 5) compares every method and conventional augmentation.
+each strength, "methods" (Tables 3 and 5) compares every method and conventional augmentation,
+"steps" samples in fewer steps, with another solver, and with the encoder at every second step.
 
 Each cell runs `generate`, `evaluate` and `train` as processes of their own, with commands that are
 printed in the results and can be repeated by hand. Overrides (`--config.section.field=value`) go to
@@ -29,7 +31,9 @@ if TYPE_CHECKING:  # what --help should not wait for
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
-_STUDY = flags.DEFINE_enum("study", None, ["sites", "scales", "methods"], "Which comparison.")
+_STUDY = flags.DEFINE_enum(
+    "study", None, ["sites", "scales", "methods", "steps"], "Which comparison."
+)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -43,7 +47,9 @@ _SCALES = flags.DEFINE_list(
 _SITES = flags.DEFINE_list("sites", [], "Only these places of --study=sites.")
 _NUM_RUNS = flags.DEFINE_integer("num_runs", 3, "Trainings of each cell.", lower_bound=1)
 _TRAIN = flags.DEFINE_bool(
-    "train", None, "Train classifiers. Default: only for --study=methods; --notrain: never."
+    "train",
+    None,
+    "Train classifiers. Default: for --study=methods and --study=steps; --notrain: never.",
 )
 
 
@@ -54,7 +60,7 @@ def main() -> int:
 
     config = command_line.read_config()
     if _STUDY.value is None:
-        raise UserError("no study given: add --study=sites, --study=scales or --study=methods")
+        raise UserError("no study given: add --study=sites, scales, methods or steps")
     argv = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
     study = build.study(
         config,

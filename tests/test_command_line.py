@@ -82,6 +82,7 @@ def test_misspelt_section_and_value():
         (["--config", "configs/fashion.py", "--config.method.noise_scal=1"], 2, "'noise_scale'"),
         (["--config", "configs/fashion.py", "--config.method.noise_scale=big"], 2, "'big'"),
         (["--config", "configs/fashion.py:ddim"], 2, "configuration: unknown method 'ddim' (there"),
+        (["--config", "configs/fashion.py:preset=quick"], 2, "unknown preset 'quick' (there are"),
         (["--config", "configs/fashion.py", "stray"], 2, "unexpected argument 'stray'"),
         (["--confg", "configs/fashion.py"], 2, "Did you mean: config"),
     ],

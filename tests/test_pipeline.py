@@ -39,6 +39,30 @@ def test_another_method(loaded, images):
         pipeline(params, images, "a bag", key, method=DiffusionInversion())
 
 
+def test_presets_give_way_to_options(loaded, images):
+    pipeline, params = loaded
+
+    def steps(**options):
+        out = pipeline(
+            params,
+            images[:1],
+            "a bag",
+            jax.random.key(3),
+            num_variants=1,
+            guidance_scale=1.0,
+            return_trajectory=True,
+            **options,
+        )
+        return out.trajectory.shape[2]
+
+    assert steps(preset="fast") == 16  # int(20 * 0.8)
+    assert steps(preset="fast", num_inference_steps=5) == 4
+    with pytest.raises(ValueError, match=r"unknown preset 'quick' \(there are: paper, fast\)"):
+        steps(preset="quick")
+    with pytest.raises(ValueError, match="one of DreamDA, not of sdedit"):
+        pipeline(params, images, "a bag", jax.random.key(3), preset="fast", method=SDEdit())
+
+
 def test_call_with_a_trajectory(loaded, images):
     pipeline, params = loaded
     key = jax.random.key(3)

@@ -13,13 +13,15 @@ from dreamda_jax.reproduction import overrides, studies
 from dreamda_jax.reproduction.cells import EXPANSION, Cell, Setup, wanted_stages
 
 _DEFAULT_METHOD = "dreamda"
+_TRAINING = ("methods", "steps")
+"""Studies that compare by accuracy."""
 
 
 class Flags(NamedTuple):
     """The command line.
 
     Attributes:
-      study: "sites", "scales" or "methods".
+      study: "sites", "scales", "methods" or "steps".
       file: the configuration's, and after a colon its argument.
       overrides: `--config.…`, as they were given.
       output: the study's directory; None: by the study's name.
@@ -87,7 +89,7 @@ def study(
     output = flags.output or f"runs/reproduce_{flags.study}"
     if is_remote(output):
         raise UserError(f"--output={output}: a study needs a directory of this machine")
-    trains = flags.train if flags.train is not None else flags.study == "methods"
+    trains = flags.train if flags.train is not None else flags.study in _TRAINING
     if trains:
         _check_steps(config)
     seeds = sources.open_source(**config["source"])
@@ -120,9 +122,9 @@ def _cells(config: Mapping[str, Any], flags: Flags) -> list[Cell]:
     method = config["method"].get("name")
     if flags.sites and flags.study != "sites":
         raise UserError(f"--sites belongs to --study=sites, not to --study={flags.study}")
+    if flags.scales and flags.study not in ("scales", "sites"):
+        raise UserError("--scales belongs to --study=scales and --study=sites")
     if flags.study == "methods":
-        if flags.scales:
-            raise UserError("--scales belongs to --study=scales and --study=sites")
         if ":" in flags.file or method != _DEFAULT_METHOD:
             raise UserError(
                 "--study=methods goes through all methods itself: give the configuration's file "
@@ -136,6 +138,8 @@ def _cells(config: Mapping[str, Any], flags: Flags) -> list[Cell]:
             f"--study={flags.study} perturbs as {_DEFAULT_METHOD} does, but the configuration's "
             f"method is {method}: give its file without a method"
         )
+    if flags.study == "steps":
+        return studies.step_counts(flags.file)
     scales = _scales(flags.scales)
     if flags.study == "scales":
         return studies.noise_scales(flags.file, scales)

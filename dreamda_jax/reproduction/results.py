@@ -22,6 +22,7 @@ _TITLES = {
     "sites": "Where to perturb (Tables 1 and 7)",
     "scales": "How strongly to perturb (Figure 3)",
     "methods": "Methods and conventional augmentation (Tables 3 and 5)",
+    "steps": "How few steps suffice",
 }
 
 

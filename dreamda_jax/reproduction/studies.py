@@ -11,6 +11,15 @@ from dreamda_jax.reproduction.cells import Cell
 SCALES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 """σ_h of Figure 3."""
 
+_CYCLE = ("eta=1", "inversion=cyclediffusion")
+_FEWER: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+    "cycle": ((100, 50, 25, 20, 10), ("solver=ddim", *_CYCLE)),
+    "reuse": ((20, 10), ("solver=ddim", *_CYCLE, "encoder_every=2")),
+    "sde": ((25, 20, 10), ("solver=dpm++2m", *_CYCLE)),
+    "ode": ((25, 20, 10), ("solver=dpm++2m", "eta=0", "inversion=ddim")),
+}
+"""By family of cells the numbers of steps, and the fields of section method besides."""
+
 _CONVENTIONAL: dict[str, tuple[str, ...]] = {
     "original": (),
     "random_erasing": ("--config.augment.random_erasing=0.5",),
@@ -83,6 +92,26 @@ def noise_scales(config: str, scales: Sequence[float] = ()) -> list[Cell]:
       scales: σ_h; none: `SCALES`.
     """
     return _at_scales(Cell("", config, ()), scales or SCALES, prefix="")
+
+
+def step_counts(config: str) -> list[Cell]:
+    """How few steps suffice: CycleDiffusion, encoder reuse, and the second-order solver.
+
+    Args:
+      config: the file.
+    """
+    return [
+        Cell(
+            f"{family}_{count}",
+            config,
+            tuple(
+                f"--config.method.{field}" for field in (f"num_inference_steps={count}", *fields)
+            ),
+            settings={"num_inference_steps": count, "family": family},
+        )
+        for family, (counts, fields) in _FEWER.items()
+        for count in counts
+    ]
 
 
 def methods(config: str, names: Iterable[str], *, default: str) -> list[Cell]:

@@ -1,6 +1,7 @@
 """Which commands a study comes to."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.reproduction import build, preview, studies
 from dreamda_jax.reproduction.cells import stages, wanted_stages
 from dreamda_jax.reproduction.overrides import fields, given_overrides
+from dreamda_jax.synthesis.dreamda import DreamDA
 from tests.reproduction.small_study import CONFIG, cell, setup
 
 
@@ -112,6 +114,20 @@ def test_scales():
     assert found.setup.trains
 
 
+def test_steps():
+    found = study("steps")
+    assert found.setup.trains
+    cells = {each.name: each for each in found.cells}
+    assert {"cycle_100", "cycle_20", "reuse_20", "sde_25", "ode_10"} <= cells.keys()
+    for each in cells.values():  # every one is what DreamDA takes
+        texts = [text.removeprefix("--config.method.").split("=") for text in each.synthesis]
+        options = {
+            name: json.loads(value) if value[0].isdigit() else value for name, value in texts
+        }
+        assert DreamDA(**options).num_inference_steps == int(each.name.split("_")[1])
+        assert options.get("encoder_every", 1) == (2 if each.name.startswith("reuse") else 1)
+
+
 def test_methods():
     cells = studies.methods(CONFIG, ["dreamda", "sdedit"], default="dreamda")
     assert [(each.name, each.config, each.synthesis) for each in cells[-2:]] == [
@@ -161,6 +177,8 @@ def test_an_oracle_is_the_one_named_or_the_packaged_one_of_the_packaged_images()
         ({"name": "scales", "scales": ("-1",)}, "0 or more"),
         ({"name": "scales", "sites": ("x_0",)}, "belongs to --study=sites"),
         ({"name": "methods", "scales": ("1",)}, "belongs to --study=scales"),
+        ({"name": "steps", "scales": ("1",)}, "belongs to --study=scales"),
+        ({"name": "steps", "method": "sdedit"}, "configuration's method is sdedit"),
         ({"name": "methods", "file": f"{CONFIG}:sdedit"}, "all methods itself"),
         ({"name": "sites", "method": "sdedit"}, "configuration's method is sdedit"),
         ({"name": "scales", "output": "gs://bucket/study"}, "of this machine"),
