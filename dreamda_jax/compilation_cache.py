@@ -5,7 +5,7 @@
 
 JAX's own settings come first: with JAX_COMPILATION_CACHE_DIR it is that directory (hosts that share
 one compile once), with JAX_ENABLE_COMPILATION_CACHE=false there is none. XDG_CACHE_HOME moves the
-default.
+default. JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS leaves out programs that compile faster.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import jax
 
 from dreamda_jax import mesh
 
+_LEAST_TIME = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -25,6 +26,9 @@ def keep_programs() -> None:
     """Makes JAX look for programs in the cache and put new ones there; once devices are known."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(directory(mesh.platform())))
+        if _LEAST_TIME not in os.environ:
+            # JAX keeps what took a second or more; a start has a dozen programs that take less.
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def directory(platform_name: str) -> Path:
