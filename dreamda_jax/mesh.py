@@ -66,7 +66,9 @@ def replicate(array: np.ndarray) -> jax.Array:
     return jax.make_array_from_callback(shape, sharding, lambda _: array[None])
 
 
-def map_devices(function: Callable[..., Any], devices: Any = None) -> Any:
+def map_devices(
+    function: Callable[..., Any], devices: Any = None, *, donate: tuple[int, ...] = ()
+) -> Any:
     """`jax.pmap`: every argument and result has a leading axis of devices.
 
     Compiled once per set of argument shapes.
@@ -74,10 +76,11 @@ def map_devices(function: Callable[..., Any], devices: Any = None) -> Any:
     Args:
       function: of one device's part.
       devices: default: the local ones; others are those of a topology that is only compiled for.
+      donate: numbers of arguments whose memory the results may take; they cannot be used again.
     """
     # Local devices, not all: hosts run apart, so that losing one stops no other.
     devices = jax.local_devices() if devices is None else devices
-    return jax.pmap(function, axis_name=_AXIS, devices=devices)
+    return jax.pmap(function, axis_name=_AXIS, devices=devices, donate_argnums=donate)
 
 
 def split_rows(tree: Any) -> Any:

@@ -97,7 +97,8 @@ class Learner:
             lambda params, images, keys: method.start(model, params, images, keys)
         )
         self._learn = mesh.map_devices(
-            lambda params, state, keys, step: method.learn(model, params, state, keys, step)
+            lambda params, state, keys, step: method.learn(model, params, state, keys, step),
+            donate=(1,),
         )
 
     def learn(

@@ -218,6 +218,24 @@ def test_the_mean_loss_is_that_of_the_images(tmp_path):
     np.testing.assert_allclose(heard.losses, np.asarray(state.losses), rtol=1e-4)
 
 
+def test_each_call_takes_over_the_memory_of_the_last(tmp_path):
+    learner = Learner(LearnableToy(), {}, DiffusionInversion(num_tokens=TOKENS, learning_steps=4))
+    learn, before = learner._learn, []
+
+    def remembered(params, state, keys, numbers):
+        before.append(state)
+        return learn(params, state, keys, numbers)
+
+    learner._learn = remembered
+    done, store = learn_all(tmp_path, learner=learner)
+    assert done
+    assert store.read(0) is not None
+    for state in before:
+        assert all(
+            leaf.is_deleted() for leaf in (state.embeddings, *jax.tree.leaves(state.moments))
+        )
+
+
 def test_a_shard_of_broken_images_alone_is_written(tmp_path):
     done, store = learn_all(tmp_path, load=Images(broken=range(3, 6)))
     assert done
