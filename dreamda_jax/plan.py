@@ -131,7 +131,10 @@ def _report(target: targets.Target, job: "Job", found: "Compiled | None") -> Non
         least = roofline.duration(seconds, calls=job.calls, devices=target.num_devices)
         print(
             plan_summary.whole_job(
-                least, utilization=_UTILIZATION.value, price_per_hour=_PRICE.value
+                least,
+                utilization=_UTILIZATION.value,
+                price_per_hour=_PRICE.value,
+                num_images=job.num_images,
             )
         )
     print(plan_summary.end(job, found.traffic if found else None))

@@ -46,6 +46,9 @@ def test_a_fast_plan_counts_operations_and_money_and_compiles_nothing():
     price = re.match(r"at least ([\d.]+), about ([\d.]+) at 2 per device", said["price"])
     assert float(price[1]) == pytest.approx(2 * 16 * hours, rel=5e-3)
     assert float(price[2]) == pytest.approx(5 * 16 * hours, rel=5e-3)  # at 40 %
+    thousand = re.match(r"at least ([\d.]+), about ([\d.]+) for 1,000 images", said[""])
+    assert float(thousand[1]) == pytest.approx(2 * 16 * hours / 110.4, rel=5e-3)
+    assert float(thousand[2]) == pytest.approx(5 * 16 * hours / 110.4, rel=5e-3)
     assert "collectives" not in said
     assert "compiled" not in said
 

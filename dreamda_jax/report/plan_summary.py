@@ -104,7 +104,9 @@ def speed(target: Target, job: Job, program: Program, bound: Roofline, *, counte
     )
 
 
-def whole_job(least: Duration, *, utilization: float, price_per_hour: float | None) -> str:
+def whole_job(
+    least: Duration, *, utilization: float, price_per_hour: float | None, num_images: int
+) -> str:
     """Hours, device-hours and money: the bound, and an estimate under an assumption."""
     likely = least.at(utilization)
     lines = [
@@ -112,14 +114,19 @@ def whole_job(least: Duration, *, utilization: float, price_per_hour: float | No
         ("", f"about {_hours(likely)} if {utilization:.0%} of the roofline is reached (assumed)"),
     ]
     if price_per_hour is not None:
-        lines.append(
+        low, high = (each.device_hours * price_per_hour for each in (least, likely))
+        thousands = num_images / 1000
+        lines += [
             (
                 "price",
-                f"at least {least.device_hours * price_per_hour:,.2f}, about "
-                f"{likely.device_hours * price_per_hour:,.2f} at {price_per_hour:g} per device and "
-                "hour",
-            )
-        )
+                f"at least {low:,.2f}, about {high:,.2f} at {price_per_hour:g} per device and hour",
+            ),
+            (
+                "",
+                f"at least {_number(low / thousands)}, about {_number(high / thousands)} for "
+                "1,000 images",
+            ),
+        ]
     return _lines(lines)
 
 

@@ -4,6 +4,10 @@ A micro model: the compilers of the vendors take from seconds to a minute for ea
 """
 
 import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -99,3 +103,23 @@ def test_every_card_is_known_to_the_compiler(name):
     matrix = jax.ShapeDtypeStruct((256, 256), "bfloat16", sharding=sharding)
     found = compile_program(lambda: jax.jit(lambda x: x @ x).lower(matrix), resident=0)
     assert found.memory.arguments == 256 * 256 * 2
+
+
+@TARGETS
+def test_fused_attention_writes_no_scores(name):
+    """Self-attention at full size: 4,096 tokens, whose scores are 8 x 4096² of 2 bytes a row."""
+    target_devices(name)  # skipped without the compiler
+    done = subprocess.run(
+        [sys.executable, "benchmarks/attention_forms.py", f"--targets={name}", "--rows=2"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    plain, fused = figures[f"{name}_2_plain"], figures[f"{name}_2_fused"]
+    scores = 2 * 8 * 4096**2 * 2
+    assert plain["temporary"] > scores > 2 * fused["temporary"]
+    assert plain["moved"] > scores > 2 * fused["moved"]
