@@ -26,9 +26,9 @@ def keep_programs() -> None:
     """Makes JAX look for programs in the cache and put new ones there; once devices are known."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(directory(mesh.platform())))
-        if _LEAST_TIME not in os.environ:
-            # JAX keeps what took a second or more; a start has a dozen programs that take less.
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if _LEAST_TIME not in os.environ:
+        # JAX keeps what took a second or more; a start has a dozen programs that take less.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def directory(platform_name: str) -> Path:
