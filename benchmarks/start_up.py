@@ -22,6 +22,7 @@ from absl import flags
 from reporting import machine, print_json, print_table
 
 from dreamda_jax import command_line
+from dreamda_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 _COUNTED = ROOT / "benchmarks" / "counted_generate.py"
@@ -82,7 +83,7 @@ def start(directory: Path, name: str) -> Start:
       name: of the output.
 
     Raises:
-      RuntimeError: it failed.
+      UserError: it failed.
     """
     counts = directory / f"{name}.json"
     command = [sys.executable, str(_COUNTED), str(counts), f"--config={flags.FLAGS.config}"]
@@ -105,7 +106,7 @@ def start(directory: Path, name: str) -> Start:
     _, errors = process.communicate()
     total = time.monotonic() - begun
     if process.returncode:
-        raise RuntimeError(f"generate ended with code {process.returncode}: {errors}")
+        raise UserError(f"generate ended with code {process.returncode}: {errors.strip()}")
     events = json.loads(counts.read_text())
     return Start(
         summary,

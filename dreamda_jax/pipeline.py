@@ -103,7 +103,7 @@ class DreamDAPipeline:
           preset: of DreamDA: "paper", or "fast" with a fifth of its U-Net rows (`presets`).
           return_trajectory: whether to return the latents after each step.
           **options: fields of `DreamDA`: noise_scale, guidance_scale, strength, eta,
-            num_inference_steps, …; they come before the preset's.
+            num_inference_steps, …; they win over the preset.
 
         Raises:
           ValueError: the images, their size, the method or an option is not usable.

@@ -17,6 +17,7 @@ model, for TPUs up to a quarter of an hour on two cores; --nolargest_batch compi
 """
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -55,8 +56,12 @@ def main() -> int:
     config = command_line.read_config()
     if not _TARGET.value:
         raise UserError("no target given: add --target v5e-16 (or h100, h100x8, v4-8, …, cpu)")
-    if not _UTILIZATION.value:
-        raise UserError("--utilization=0: a share of the roofline above 0 is needed")
+    if not 0 < _UTILIZATION.value <= 1:  # flags' bounds let nan pass
+        raise UserError(
+            f"--utilization={_UTILIZATION.value:g}: a share of the roofline above 0 is needed"
+        )
+    if _PRICE.value is not None and not math.isfinite(_PRICE.value):
+        raise UserError(f"--price_per_hour={_PRICE.value:g}: a finite number is needed")
     name = _TARGET.value.strip().lower()
     target = None if name == "cpu" else targets.parse_target(name)
     pretended = target.num_devices if target and _FAST.value else 0

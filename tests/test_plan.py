@@ -83,6 +83,8 @@ def test_the_cpu_that_is_here_is_a_target_too(micro_checkpoint):
         (["--target=v5e-12"], "did you mean 'v5e-8'?"),
         ([], "no target given"),
         (["--target=h100", "--utilization=0", "--fast"], "a share of the roofline above 0"),
+        (["--target=h100", "--utilization=nan", "--fast"], "a share of the roofline above 0"),
+        (["--target=h100", "--price_per_hour=nan", "--fast"], "a finite number is needed"),
         (
             ["--target=h100x8", "--fast", "--job=finetune", "--config.finetune.batch_size=12"],
             "take a multiple of 8, such as 16",
