@@ -10,8 +10,8 @@
     python -m dreamda_jax.train --config configs/fashion.py --config.train.method=amst \
         --config.train.output=runs/fashion_amst --config.audit.oracle=sample
 
-200 seed images become 800 images of 32 x 32, 45 U-Net rows (0.0077 TFLOP) each: about a minute and
-a half on 2 idle CPU cores. A training of 600 steps takes two to three minutes and reaches about 73 %
+200 seed images become 800 images of 32 x 32, 45 U-Net rows (0.0077 TFLOP) each: a minute and a
+half on 2 idle CPU cores. A training of 600 steps takes two to three minutes and reaches about 73 %
 on the test images; docs/results.md has the measured table.
 
 Why these values, for this network (bottleneck RMS 1.4; figures of dreamda_jax/sample/README.md,
