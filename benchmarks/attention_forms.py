@@ -3,13 +3,15 @@
     pip install -e '.[tpu,cuda12]'
     python benchmarks/attention_forms.py
     python benchmarks/attention_forms.py --targets=h100 --part=unet
+    python benchmarks/attention_forms.py --part=group_norm
 
 One self-attention of Stable Diffusion 1.5 at 512 x 512 (4,096 tokens, 8 heads of 40) or one call of
 its U-Net (half a minute for a GPU, more than ten for a TPU), in bfloat16, compiled by the target's
 own compiler, with the plain form of self-attention and with the one that `model.attention="auto"`
 takes there (cuDNN's flash attention, a Pallas kernel). Nothing is run: memory and traffic are read
 off the compiled programs, as `python -m dreamda_jax.plan` reads them. Traffic of a kernel is its
-inputs and outputs, which is what such a kernel moves.
+inputs and outputs, which is what such a kernel moves. "group_norm" compiles Flax's GroupNorm and
+ours (dreamda_jax/models/group_norm.py), with the SiLU and the convolution that follow, instead.
 """
 
 import argparse
@@ -41,8 +43,8 @@ def main() -> None:
                         name,
                         count,
                         form,
-                        f"{temporary / 1e9:.2f}",
-                        f"{moved / 1e9:.1f}",
+                        f"{temporary / 1e9:.3f}",
+                        f"{moved / 1e9:.3g}",
                         f"{seconds:.0f}",
                     ]
                 )
@@ -123,7 +125,43 @@ def compile_unet(name: str, count: int, *, is_fused: bool) -> tuple[int, int, fl
     return found.memory.temporary, found.traffic.memory_bytes, found.seconds
 
 
-_PARTS = {"attention": compile_attention, "unet": compile_unet}
+def compile_group_norm(name: str, count: int, *, is_fused: bool) -> tuple[int, int, float] | None:
+    """The same of a GroupNorm of 64x64x320 features with what follows it in a residual block."""
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+
+    from dreamda_jax.models.group_norm import group_norm
+    from dreamda_jax.planning import devices
+    from dreamda_jax.planning.compiling import Compiled, compile_program
+
+    device = devices.target_devices(targets.parse_target(name))[0]
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    features, kernel, params = jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=sharding),
+        ((count, 64, 64, 320), (3, 3, 320, 320), {"scale": (320,), "bias": (320,)}),
+        is_leaf=lambda node: isinstance(node, tuple) and isinstance(node[0], int),
+    )
+
+    def call(features: Any, kernel: Any, params: Any) -> Any:
+        normal: Any
+        if is_fused:
+            normal = group_norm(features, params, num_groups=32, epsilon=1e-5)
+        else:
+            normal = nn.GroupNorm(num_groups=32, epsilon=1e-5).apply({"params": params}, features)
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            nn.silu(normal), kernel, (1, 1), "SAME", dimension_numbers=numbers
+        )
+
+    lower = lambda: jax.jit(call).lower(features, kernel, params)  # noqa: E731
+    found = compile_program(lower, resident=0)
+    if not isinstance(found, Compiled):
+        return None
+    return found.memory.temporary, found.traffic.memory_bytes, found.seconds
+
+
+_PARTS = {"attention": compile_attention, "unet": compile_unet, "group_norm": compile_group_norm}
 
 
 def _parse_flags() -> argparse.Namespace:

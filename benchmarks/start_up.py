@@ -90,23 +90,23 @@ def start(directory: Path, name: str) -> Start:
     command += ["--config.synthesis.max_seeds=10", f"--config.output.path={directory / name}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(directory / "cache")}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    begun, summary = time.monotonic(), 0.0
+    begun, summary, line = time.monotonic(), 0.0, ""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("output "):
             summary = time.monotonic() - begun
-    _, errors = process.communicate()
+    process.wait()
     total = time.monotonic() - begun
     if process.returncode:
-        raise UserError(f"generate ended with code {process.returncode}: {errors.strip()}")
+        raise UserError(f"generate ended with code {process.returncode}: {line.strip()}")
     events = json.loads(counts.read_text())
     return Start(
         summary,

@@ -3,7 +3,8 @@
 `flax.linen.GroupNorm` reduces over rows, columns and channels of [b, h, w, groups, c / groups] at
 once, of which XLA's CPU compiler makes slow loops: an eighth of the time of a U-Net call
 (benchmarks/unet_profile.py). With the channels kept apart at first it vectorises over them. For an
-H100 and a v5e both forms compile to programs that move the same bytes and need the same memory.
+H100 and a v5e both forms compile to programs that move the same bytes in the same memory
+(benchmarks/attention_forms.py --part=group_norm).
 """
 
 from collections.abc import Mapping
