@@ -36,6 +36,9 @@ RUNS = {
 LORA_FILE = "pytorch_lora_weights.safetensors"
 # Float32 in both: outputs up to 6, measured 1e-6, and 5e-6 of the text encoder with new tokens.
 TOLERANCE = 1e-5
+# Of embeddings with learnt tokens: where the encoder's features nearly cancel, it differs from
+# itself by 1.4e-5 when its weights are off by half a place of float32.
+TEXT_TOLERANCE = 3e-5
 
 
 def normal(*shape, seed):
@@ -130,7 +133,7 @@ def test_pytorch_loads_the_checkpoint_and_computes_what_we_do(finetuned, origina
     typed = [*typed_prompts(parts), *others]
     text = torch_text(pipeline, typed)
     ours = our_text(model, params, [*parts.class_prompts, *others])
-    assert difference(ours, text) < TOLERANCE
+    assert difference(ours, text) < TEXT_TOLERANCE
 
     changed_unet = difference(torch_unet(original), torch_unet(pipeline))
     changed_text = difference(torch_text(original, typed), text)
@@ -225,7 +228,7 @@ def test_token_files_give_the_written_text_encoder(finetuned, original, name):
     theirs = torch_text(original, prompts)
     assert difference(torch_text(written, prompts), theirs) == 0
     model, params = loading.load(parts.output)
-    assert difference(our_text(model, params, parts.class_prompts), theirs) < TOLERANCE
+    assert difference(our_text(model, params, parts.class_prompts), theirs) < TEXT_TOLERANCE
     lines = (parts.output / "prompts.jsonl").read_text().splitlines()
     assert [json.loads(line)["prompt"] for line in lines] == parts.class_prompts
 
