@@ -89,9 +89,10 @@ class Ours:
     """The engine on the embedded model."""
 
     def __init__(self) -> None:
-        from dreamda_jax import build, expand
         from dreamda_jax.data.loader import load_seeds
-        from dreamda_jax.pipeline import DreamDAPipeline
+        from dreamda_jax.generate import build
+        from dreamda_jax.generate import run as expand
+        from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
         self._config = _read_config()
         parts = build.generation(self._config)
@@ -126,7 +127,8 @@ class Ours:
         return made.seconds / made.images_in_seconds
 
     def _make(self, n: int, num_seeds: int) -> Any:
-        from dreamda_jax import build, expand
+        from dreamda_jax.generate import build
+        from dreamda_jax.generate import run as expand
 
         config = {**self._config, "synthesis": dict(self._config["synthesis"])}
         config["synthesis"] |= {"num_variants": n, "max_seeds": num_seeds}

@@ -11,7 +11,7 @@ own compiler, with the plain form of self-attention and with the one that `model
 takes there (cuDNN's flash attention, a Pallas kernel). Nothing is run: memory and traffic are read
 off the compiled programs, as `python -m dreamda_jax.plan` reads them. Traffic of a kernel is its
 inputs and outputs, which is what such a kernel moves. "group_norm" compiles Flax's GroupNorm and
-ours (dreamda_jax/models/group_norm.py), with the SiLU and the convolution that follow, instead.
+ours (`models.stable_diffusion.group_norm`), with the SiLU and the convolution that follow, instead.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 
 from reporting import machine, print_json, print_table
 
-from dreamda_jax.planning import environment, targets
+from dreamda_jax.plan import environment, targets
 
 RESOLUTION = 512
 
@@ -63,10 +63,10 @@ def compile_attention(name: str, count: int, *, is_fused: bool) -> tuple[int, in
     import jax
     import jax.numpy as jnp
 
-    from dreamda_jax.models.fused_attention import for_platform, fused_attention
-    from dreamda_jax.models.stable_diffusion import FlaxAttention
-    from dreamda_jax.planning import devices
-    from dreamda_jax.planning.compiling import Compiled, compile_program
+    from dreamda_jax.models.stable_diffusion.fused_attention import for_platform, fused_attention
+    from dreamda_jax.models.stable_diffusion.model import FlaxAttention
+    from dreamda_jax.plan import devices
+    from dreamda_jax.plan.compiling import Compiled, compile_program
 
     device = devices.target_devices(targets.parse_target(name))[0]
     module = FlaxAttention(query_dim=320, heads=8, dim_head=40, dtype=jnp.bfloat16)
@@ -95,10 +95,10 @@ def compile_unet(name: str, count: int, *, is_fused: bool) -> tuple[int, int, fl
     import jax
     import jax.numpy as jnp
 
-    from dreamda_jax.models.known_configs import SD15
-    from dreamda_jax.models.stable_diffusion import abstract_params, from_configs
-    from dreamda_jax.planning import devices
-    from dreamda_jax.planning.compiling import Compiled, compile_program
+    from dreamda_jax.models.stable_diffusion.model import abstract_params, from_configs
+    from dreamda_jax.plan import devices
+    from dreamda_jax.plan.compiling import Compiled, compile_program
+    from dreamda_jax.plan.known_configs import SD15
 
     device = devices.target_devices(targets.parse_target(name))[0]
     model = from_configs(
@@ -131,9 +131,9 @@ def compile_group_norm(name: str, count: int, *, is_fused: bool) -> tuple[int, i
     import jax
     import jax.numpy as jnp
 
-    from dreamda_jax.models.group_norm import group_norm
-    from dreamda_jax.planning import devices
-    from dreamda_jax.planning.compiling import Compiled, compile_program
+    from dreamda_jax.models.stable_diffusion.group_norm import group_norm
+    from dreamda_jax.plan import devices
+    from dreamda_jax.plan.compiling import Compiled, compile_program
 
     device = devices.target_devices(targets.parse_target(name))[0]
     sharding = jax.sharding.SingleDeviceSharding(device)

@@ -23,9 +23,10 @@ import jax
 import jax.numpy as jnp
 from reporting import machine, print_json, print_table
 
-from dreamda_jax.models import known_configs, stable_diffusion
-from dreamda_jax.report import cost
-from dreamda_jax.report.flops import count_flops
+from dreamda_jax.generate import cost
+from dreamda_jax.models.stable_diffusion import model as stable_diffusion
+from dreamda_jax.plan import known_configs
+from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.method import Inputs, Outputs
 from dreamda_jax.types import Params
@@ -38,7 +39,7 @@ class UNetRow(NamedTuple):
     """FLOPs of one row of the U-Net at one timestep, counted in three ways.
 
     Attributes:
-      counted: by `report.flops`.
+      counted: by `runtime.flops`.
       encoder: likewise, up to and including the mid block.
       xla: by XLA's cost analysis of the lowered program, which adds elementwise operations and
         leaves out what convolutions multiply with padding.

@@ -21,9 +21,9 @@ import numpy as np
 from absl import app, flags
 from reporting import machine, print_json, print_table
 
-from dreamda_jax.metrics import copies, jackknife, kid, mmd
-from dreamda_jax.metrics.neighbours import nearest_neighbours
-from dreamda_jax.metrics.precision_recall import precision_recall
+from dreamda_jax.algorithms.metrics import copies, jackknife, kid, mmd
+from dreamda_jax.algorithms.metrics.neighbours import nearest_neighbours
+from dreamda_jax.algorithms.metrics.precision_recall import precision_recall
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("images", ["2500", "5000", "10000"], "Numbers of images in each set.")

@@ -15,11 +15,12 @@ import numpy as np
 from absl import flags
 from reporting import machine, print_json, print_table
 
-from dreamda_jax import build_training, command_line
-from dreamda_jax.data.verdicts import read_verdicts, write_verdicts
+from dreamda_jax.algorithms.selftrain.pseudo_label import agreement
+from dreamda_jax.data.sets.verdicts import read_verdicts, write_verdicts
 from dreamda_jax.models.classifiers.oracle import open_oracle
-from dreamda_jax.oracle_agreement import ask, share
-from dreamda_jax.selftrain.pseudo_label import agreement
+from dreamda_jax.reproduce.oracle_agreement import ask, share
+from dreamda_jax.settings import command_line
+from dreamda_jax.train import build as build_training
 
 FLAGS = flags.FLAGS
 command_line.define_config_flag()

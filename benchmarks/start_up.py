@@ -21,8 +21,8 @@ from typing import NamedTuple
 from absl import flags
 from reporting import machine, print_json, print_table
 
-from dreamda_jax import command_line
 from dreamda_jax.errors import UserError
+from dreamda_jax.settings import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 _COUNTED = ROOT / "benchmarks" / "counted_generate.py"

@@ -24,9 +24,11 @@ from absl import flags
 from ml_collections import config_flags
 from reporting import machine, print_json, print_table
 
-from dreamda_jax import build, command_line, expand, mesh
-from dreamda_jax.pipeline import DreamDAPipeline
-from dreamda_jax.synthesis import engine
+from dreamda_jax.generate import build, engine
+from dreamda_jax.generate import run as expand
+from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.settings import command_line
+from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 

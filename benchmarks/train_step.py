@@ -10,7 +10,7 @@ resized crops and RandAugment; "augment share" is how much of that longer step t
 Utilisation is 3 x the forward pass's FLOPs (the convention: backward costs two forwards) over
 `--peak_tflops` of each device, or over what a large matrix product of the same dtype reached just
 before: then it is a ratio of two timings of one run on one machine. "counted ratio" and "xla ratio"
-are the whole step's FLOPs over 3 x forward: `report.flops` includes the zeros that gradients of
+are the whole step's FLOPs over 3 x forward: `runtime.flops` includes the zeros that gradients of
 strided convolutions put in; XLA leaves out these and padding, and adds elementwise operations.
 
 PyTorch, if installed, then trains torchvision's model (transformers' for resnet_tiny) in the same
@@ -33,14 +33,17 @@ import numpy as np
 from absl import flags
 from reporting import machine, print_json, print_table
 
-from dreamda_jax import command_line, mesh
-from dreamda_jax.data.augment.policy import Augment
+from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry
 from dreamda_jax.models.classifiers.resnet_tiny import DEPTHS, STEM_WIDTH, WIDTHS
-from dreamda_jax.report.flops import count_flops
-from dreamda_jax.training import optimizer, recipes, state, supervised
-from dreamda_jax.training.step import TrainingStep, make_step
+from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import state
+from dreamda_jax.runtime.flops import count_flops
+from dreamda_jax.runtime.step import TrainingStep, make_step
+from dreamda_jax.settings import command_line
+from dreamda_jax.train import optimizer, recipes
+from dreamda_jax.train import supervised_loss as supervised
 
 NUM_CLASSES = 1000
 FLAGS = flags.FLAGS

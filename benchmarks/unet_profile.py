@@ -19,8 +19,8 @@ import numpy as np
 from absl import flags
 from reporting import machine, print_json, print_table
 
-from dreamda_jax import command_line
-from dreamda_jax.models import loading
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.settings import command_line
 
 flags.DEFINE_integer("rows", 100, "Rows of a call.", lower_bound=1)
 flags.DEFINE_integer("calls", 5, "Calls that are profiled.", lower_bound=1)

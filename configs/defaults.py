@@ -2,8 +2,8 @@
 
 Sections end at the entry points: below them everything takes keyword arguments of the same names,
 whose docstrings say what they mean (`source`: dreamda_jax/data, `method`: configs/methods.py and
-dreamda_jax/synthesis, training: dreamda_jax/options.py, dreamda_jax/training/recipes.py and
-dreamda_jax/data/augment/policy.py).
+dreamda_jax/synthesis, training: dreamda_jax/settings/sections.py, dreamda_jax/train/recipes.py and
+dreamda_jax/algorithms/augment/policy.py).
 """
 
 from ml_collections import ConfigDict
@@ -166,7 +166,7 @@ def _add_self_training(config: ConfigDict) -> None:
 
 
 def _evaluate() -> ConfigDict:
-    """`python -m dreamda_jax.evaluate`: see dreamda_jax/evaluation/options.py."""
+    """`python -m dreamda_jax.evaluate`: see dreamda_jax/evaluate/options.py."""
     return ConfigDict(
         {
             "output": placeholder(str),  # default: the set's directory and "_report"
@@ -191,7 +191,7 @@ def _evaluate() -> ConfigDict:
 
 
 def _finetune() -> ConfigDict:
-    """`python -m dreamda_jax.finetune`: see dreamda_jax/finetuning/options.py."""
+    """`python -m dreamda_jax.finetune`: see dreamda_jax/finetune/options.py."""
     return ConfigDict(
         {
             "method": "full",  # or "lora", "textual_inversion"
@@ -232,7 +232,7 @@ def _finetune() -> ConfigDict:
 
 
 def _prompts() -> ConfigDict:
-    """`python -m dreamda_jax.prompts`: see dreamda_jax/prompting/options.py."""
+    """`python -m dreamda_jax.prompts`: see dreamda_jax/prompts/options.py."""
     return ConfigDict(
         {
             "writer": "chat",  # or "local", "template"

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dreamda_jax.pipeline import DreamDAPipeline
+    from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
 __all__ = ["DreamDAPipeline"]
 __version__ = "0.1.0"
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "DreamDAPipeline":  # lazily: it imports JAX and diffusers
-        from dreamda_jax.pipeline import DreamDAPipeline
+        from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
         return DreamDAPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,10 +12,11 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from dreamda_jax import command_line
-from dreamda_jax.data import dataset, exporters, object_store, run_directory, staging
-from dreamda_jax.data.mirror import Mirror
+from dreamda_jax.data.files import object_store, run_directory, staging
+from dreamda_jax.data.files.mirror import Mirror
+from dreamda_jax.data.sets import dataset, exporters
 from dreamda_jax.errors import UserError
+from dreamda_jax.settings import command_line
 
 _INPUT = flags.DEFINE_string(
     "input", None, "Output directory of dreamda_jax.generate.", required=True

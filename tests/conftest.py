@@ -33,6 +33,6 @@ def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny():
     """(model, params) of the embedded Stable Diffusion, float32."""
-    from dreamda_jax.models import loading
+    from dreamda_jax.models.stable_diffusion import loading
 
     return loading.load("sample")

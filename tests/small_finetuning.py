@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import fashion
-from dreamda_jax import finetune
+from dreamda_jax.finetune import __main__ as finetune
 from tests.small_training import make_folder
 
 

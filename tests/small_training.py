@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from configs import fashion
-from dreamda_jax.data import dataset, records, shards
-from dreamda_jax.data.sample_source import SampleSource
+from dreamda_jax.data.sets import dataset, records, shards
+from dreamda_jax.data.sources.sample_source import SampleSource
 
 CLASSES = ("bag", "sandal", "trousers")
 AMST_THRESHOLD = 0.055

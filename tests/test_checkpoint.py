@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax import mesh
-from dreamda_jax.checkpoint import Checkpoints
 from dreamda_jax.errors import UserError
+from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime.checkpoint import Checkpoints
 
 
 def state(value: float, fsdp: int = 1):

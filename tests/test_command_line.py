@@ -9,8 +9,8 @@ from typing import Literal
 
 import pytest
 
-from dreamda_jax import command_line
 from dreamda_jax.errors import UserError
+from dreamda_jax.settings import command_line
 
 ROOT = Path(__file__).parents[1]
 

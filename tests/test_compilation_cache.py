@@ -8,7 +8,7 @@ import sys
 import jax
 import pytest
 
-from dreamda_jax import compilation_cache
+from dreamda_jax.runtime import compilation_cache
 from tests.test_generate import ROOT, command, environment
 
 LEAST_TIME = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"

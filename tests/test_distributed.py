@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from dreamda_jax import agreement, distributed
-from dreamda_jax.distributed import Flags, Hosts
 from dreamda_jax.errors import UserError
+from dreamda_jax.runtime import agreement, distributed
+from dreamda_jax.runtime.distributed import Flags, Hosts
 
 SLURM = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS")
 

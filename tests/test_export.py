@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dreamda_jax.data import dataset, exporters, records, shards
-from dreamda_jax.data.labels import slug
+from dreamda_jax.data.sets import dataset, exporters, records, shards
+from dreamda_jax.data.sources.labels import slug
 from dreamda_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]

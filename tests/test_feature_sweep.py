@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax import feature_sweep
-from dreamda_jax import mesh as meshes
-from dreamda_jax.data.folder import open_folder
+from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.errors import UserError
-from dreamda_jax.evaluation import channels
+from dreamda_jax.evaluate import channels
 from dreamda_jax.models.extractors import Extractor
+from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import sweep as feature_sweep
 from tests.small_training import StopAfter, make_folder
 
 VIEW = feature_sweep.View(resolution=32, crop="center", batch_size=4, num_workers=0)

@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from dreamda_jax.data import atomic, dataset
+from dreamda_jax.data.files import atomic
+from dreamda_jax.data.sets import dataset
 from dreamda_jax.errors import UserError
-from dreamda_jax.finetuning.result import is_complete
-from dreamda_jax.models import loading, lora
-from dreamda_jax.report.training_log import read_log
-from dreamda_jax.training.loop import Diverged
+from dreamda_jax.finetune.result import is_complete
+from dreamda_jax.models.stable_diffusion import loading, lora
+from dreamda_jax.runtime.log import read_log
+from dreamda_jax.runtime.loop import Diverged
 from tests.small_finetuning import make_config, run
 from tests.small_training import StopAfter
 from tests.test_generate import generate

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax.data import dataset, production_log
+from dreamda_jax.data.sets import dataset, production_log
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[1]

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax import build_training, image_sweep
-from dreamda_jax import mesh as meshes
+from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import image_sweep
+from dreamda_jax.train import build as build_training
 from tests.small_training import StopAfter, make_config, make_synthetic
 
 

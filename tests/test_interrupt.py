@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dreamda_jax import interrupt
+from dreamda_jax.runtime import interrupt
 
 
 def job(result):

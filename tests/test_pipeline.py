@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax import mesh
-from dreamda_jax.pipeline import DreamDAPipeline
-from dreamda_jax.report import cost
+from dreamda_jax.generate import cost
+from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.embeddings import Embeddings
+from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.synthesis.sdedit import SDEdit
 
 OPTIONS = {"num_inference_steps": 5, "guidance_scale": 1.0}

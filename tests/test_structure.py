@@ -1,105 +1,135 @@
-"""The dependency direction of docs/design.md §2, and that every entry point answers."""
+"""The rule of docs/design.md §2 in four sentences, three homes besides, and every entry point."""
 
 import ast
+import functools
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "dreamda_jax"
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if "sample" not in path.parts)
+PACKAGE = Path(__file__).parents[1] / "dreamda_jax"
+FILES = {
+    path.relative_to(PACKAGE).as_posix(): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "sample" not in path.relative_to(PACKAGE).parts
+}
 ENTRY_POINTS = sorted(
-    path.stem for path in PACKAGE.glob("*.py") if "command_line.run(main)" in path.read_text()
+    path.parent.name if path.stem == "__main__" else path.stem
+    for path in FILES.values()
+    if "command_line.run(main)" in path.read_text()
 )
-JAX_LIBRARIES = {"jax", "flax", "numpy", "jaxtyping", "chex", "optax", "distrax"}
+JOBS = {"generate", "finetune", "train", "evaluate", "prompts", "reproduce", "export"}
+LEVELS = [
+    {"errors", "types"},
+    {"algorithms", "data", "settings"},
+    {"runtime", "models"},
+    {"synthesis"},
+    JOBS,
+    {"plan"},
+]
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+JAX_LIBRARIES = {"jax", "flax", "numpy", "jaxtyping", "chex", "optax"}
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names of all modules a file imports, those inside functions included."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+@functools.cache
+def imports(file: str) -> tuple[tuple[int, str], ...]:
+    """(line, dotted name) of all a file imports, inside functions too."""
+    found = []
+    for node in ast.walk(ast.parse(FILES[file].read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return found
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return tuple(found)
 
 
-def name(path: Path) -> str:
-    return str(path.relative_to(PACKAGE))
+def room(dotted: str) -> str | None:
+    """The package below `dreamda_jax` that a name is in; None of other libraries' names."""
+    first, *rest = dotted.split(".")
+    return rest[0] if first == "dreamda_jax" and rest else None
 
 
-def assert_imports_only_jax_libraries(path: Path, own: str) -> None:
-    for module in imports(path):
-        assert (
-            module.split(".")[0] in JAX_LIBRARIES | sys.stdlib_module_names
-            or own.startswith(module)
-            or module.startswith(("dreamda_jax.types", own))
-        ), module
+def assert_no_import(wrong: Callable[[str, str], bool], rule: str) -> None:
+    """Fails with every import, of all files, for which `wrong(file, dotted name)` holds."""
+    offenders = [
+        f"dreamda_jax/{file}:{line} imports {name}"
+        for file in FILES
+        for line, name in imports(file)
+        if wrong(file, name)
+    ]
+    assert not offenders, "\n".join([rule, *offenders])
 
 
-def test_the_entry_points_are_found():
-    assert {"generate", "export", "train"} <= set(ENTRY_POINTS)
+def own_room(file: str) -> str:
+    return file.split("/")[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_nothing_imports_an_entry_point(path):
-    assert not imports(path) & {f"dreamda_jax.{entry}" for entry in ENTRY_POINTS}
+def test_every_folder_has_a_level():
+    assert {own_room(file) for file in FILES} - {"__init__"} == set(LEVEL)
+
+
+def test_algorithms_import_jax_libraries_and_types_only():
+    def wrong(file: str, name: str) -> bool:
+        if own_room(file) != "algorithms":
+            return False
+        there = room(name)
+        if there is not None:
+            return there not in ("algorithms", "types")
+        return name.split(".")[0] not in JAX_LIBRARIES | sys.stdlib_module_names
+
+    assert_no_import(wrong, "algorithms/ imports JAX libraries and types only")
+
+
+def targets(dotted: str) -> Iterator[str]:
+    """The file of this package that an import loads: a module, or the one a name is in."""
+    parts = dotted.split(".")[1:] if dotted.startswith("dreamda_jax.") else []
+    for length in (len(parts), len(parts) - 1):
+        if length > 0:
+            stem = "/".join(parts[:length])
+            for file in (f"{stem}.py", f"{stem}/__init__.py"):
+                if file in FILES:
+                    yield file
+                    return
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in FILES if p.parent.name in {"diffusion", "selftrain", "metrics"}], ids=name
+    ("library", "homes"),
+    [
+        ("orbax", {"runtime/checkpoint.py"}),
+        ("diffusers", {"models/stable_diffusion/model.py"}),
+        (
+            "ml_collections",
+            {"settings/command_line.py"}
+            | {file for file in FILES if file.endswith("/__main__.py")},
+        ),
+    ],
 )
-def test_algorithms_import_only_types_and_jax_libraries(path):
-    assert_imports_only_jax_libraries(path, f"dreamda_jax.{path.parent.name}")
+def test_libraries_that_have_one_home(library, homes):
+    assert_no_import(
+        lambda file, name: name.split(".")[0] == library and file not in homes,
+        f"{library} is imported in {', '.join(sorted(homes))} only",
+    )
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "data"], ids=name)
-def test_data_never_imports_jax(path):
-    tops = {module.split(".")[0] for module in imports(path)}
-    assert not tops & {"jax", "flax"}
-    # data/augment/ runs on the devices; Grain's workers must not load it.
-    apart = ("dreamda_jax.models", "dreamda_jax.data.augment")
-    assert not any(module.startswith(apart) for module in imports(path))
-
-
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "augment"], ids=name)
-def test_augmentations_import_only_types_and_jax_libraries(path):
-    assert_imports_only_jax_libraries(path, "dreamda_jax.data.augment")
-
-
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_orbax_is_imported_in_one_file(path):
-    uses = any(module.split(".")[0] == "orbax" for module in imports(path))
-    assert uses == (name(path) == "checkpoint.py")
-
-
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_configuration_stops_at_the_entry_points(path):
-    if path.parent == PACKAGE and path.stem in {*ENTRY_POINTS, "command_line"}:
-        return
-    assert not any(module.startswith("ml_collections") for module in imports(path))
-
-
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_diffusers_is_imported_in_one_file(path):
-    uses = any(module.split(".")[0] == "diffusers" for module in imports(path))
-    assert uses == (name(path) == "models/stable_diffusion.py")
-
-
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_devices_have_one_home(path):
+def test_devices_have_one_home():
     names = {"pmap", "NamedSharding", "process_index", "process_count", "shard_map"}
-    used = {
-        node.attr
+    offenders = [
+        f"dreamda_jax/{file}:{node.lineno} uses {node.attr}"
+        for file, path in FILES.items()
+        if file != "runtime/devices.py"
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
+        and node.attr in names
         and isinstance(node.value, ast.Name)
         and node.value.id in {"jax", "sharding"}
-    }
-    assert not used & names or name(path) == "mesh.py"
+    ]
+    assert not offenders, "\n".join(offenders)
+
+
+def test_the_entry_points_are_found():
+    assert set(ENTRY_POINTS) == JOBS | {"plan"}
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
@@ -117,6 +147,10 @@ def test_every_entry_point_answers_help(entry):
 
 
 def test_entry_points_can_be_imported_side_by_side():
-    lines = "; ".join(f"import dreamda_jax.{entry}" for entry in ENTRY_POINTS)
+    modules = [
+        f"dreamda_jax.{entry}" + (".__main__" if (PACKAGE / entry).is_dir() else "")
+        for entry in ENTRY_POINTS
+    ]
+    lines = "; ".join(f"import {module}" for module in modules)
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

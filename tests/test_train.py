@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax import build_training, train
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
-from dreamda_jax.report.training_log import read_log
+from dreamda_jax.runtime.log import read_log
+from dreamda_jax.train import __main__ as train
+from dreamda_jax.train import build as build_training
 from tests.small_training import CLASSES, make_config, make_synthetic
 
 

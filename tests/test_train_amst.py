@@ -13,15 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dreamda_jax import build_training, train
-from dreamda_jax.amst_training import AmstTraining
-from dreamda_jax.data import dataset, shards
-from dreamda_jax.data.verdicts import Verdicts, read_verdicts
+from dreamda_jax.data.sets import dataset, shards
+from dreamda_jax.data.sets.verdicts import Verdicts, read_verdicts
 from dreamda_jax.errors import UserError
-from dreamda_jax.labelling import Labelling
 from dreamda_jax.models.classifiers import pretrained
-from dreamda_jax.report.training_log import read_log
-from dreamda_jax.self_training_programs import SelfTrainingPrograms
+from dreamda_jax.runtime.log import read_log
+from dreamda_jax.train import __main__ as train
+from dreamda_jax.train import build as build_training
+from dreamda_jax.train.amst import AmstTraining
+from dreamda_jax.train.labelling import Labelling
+from dreamda_jax.train.self_training_programs import SelfTrainingPrograms
 from tests.small_training import (
     AMST_THRESHOLD,
     CLASSES,

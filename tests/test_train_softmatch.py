@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax import build_training, train
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
-from dreamda_jax.report.training_log import read_log
-from dreamda_jax.softmatch_training import SoftMatchTraining
+from dreamda_jax.runtime.log import read_log
+from dreamda_jax.train import __main__ as train
+from dreamda_jax.train import build as build_training
+from dreamda_jax.train.softmatch import SoftMatchTraining
 from tests.small_training import CLASSES, StopAfter, garment, make_config
 
 

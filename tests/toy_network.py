@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from dreamda_jax.models import stable_diffusion as sd
-from dreamda_jax.models.supported_configs import SchedulerSettings
+from dreamda_jax.models.stable_diffusion import model as sd
+from dreamda_jax.models.stable_diffusion.supported_configs import SchedulerSettings
 
 SCHEDULER = SchedulerSettings(1000, 0.00085, 0.012, "scaled_linear", 1, False, "leading", "epsilon")
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from dreamda_jax.data import classes
 from dreamda_jax.data.labelled_image import ReadImage
 from dreamda_jax.data.read_ahead import read_ahead
-from dreamda_jax.data.sources import Source
+from dreamda_jax.data.sources import classes
+from dreamda_jax.data.sources.source import Source
 from dreamda_jax.data.stream_order import host_rows
 from dreamda_jax.data.transforms import Crop
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamda_jax.data import atomic
-from dreamda_jax.data.checksum import sha256_of
-from dreamda_jax.data.run_directory import free_bytes
+from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files.digests import sha256_of
+from dreamda_jax.data.files.run_directory import free_bytes
 from dreamda_jax.errors import UserError
 
 try:

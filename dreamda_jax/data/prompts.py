@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from dreamda_jax.data import staging
-from dreamda_jax.data.labels import spoken_name
+from dreamda_jax.data.files import staging
+from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
 
 

@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dreamda_jax.data import staging
-from dreamda_jax.data.augment import policy
+from dreamda_jax.algorithms.augment import policy
+from dreamda_jax.data.files import staging
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import clip
 from dreamda_jax.models.classifiers import oracle, pretrained, weight_files
-from dreamda_jax.models.inception import Resize, open_inception
-from dreamda_jax.models.inception_weights import how_to_get
-from dreamda_jax.models.weights import Place
+from dreamda_jax.models.clip import encoder as clip
+from dreamda_jax.models.inception.network import Resize, open_inception
+from dreamda_jax.models.inception.weights import how_to_get
+from dreamda_jax.models.weights.load import Place
 from dreamda_jax.types import Image, Params
 
 CLIP = "clip"

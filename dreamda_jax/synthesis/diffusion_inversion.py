@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from dreamda_jax.diffusion import denoising_loss
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.keys import RawKeys, Stream
-from dreamda_jax.diffusion.loss_weights import loss_weights
-from dreamda_jax.diffusion.schedule import noise_level
-from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.algorithms.diffusion import denoising_loss
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.keys import RawKeys, Stream
+from dreamda_jax.algorithms.diffusion.loss_weights import loss_weights
+from dreamda_jax.algorithms.diffusion.schedule import noise_level
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.synthesis.method import Inputs, check_not_negative
 from dreamda_jax.synthesis.plain import FromNoise
 from dreamda_jax.types import AnyArray, Context, Image, Latent, Params

@@ -14,18 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dreamda_jax.data.labels import spoken_name
+from dreamda_jax.algorithms.diffusion import imagination
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.keys import RawKeys, Stream
 from dreamda_jax.data.prompts import ChoosePrompt, Subject
-from dreamda_jax.diffusion import imagination
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.keys import RawKeys, Stream
-from dreamda_jax.models.clip import Guide
-from dreamda_jax.models.stable_diffusion import StableDiffusion
-from dreamda_jax.synthesis.method import (
-    Inputs,
-    Outputs,
-    check_not_negative,
-)
+from dreamda_jax.data.sources.labels import spoken_name
+from dreamda_jax.models.clip.encoder import Guide
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+from dreamda_jax.synthesis.method import Inputs, Outputs, check_not_negative
 from dreamda_jax.synthesis.passes import in_passes
 from dreamda_jax.synthesis.sampling import Sampled, rows_of
 from dreamda_jax.synthesis.sdedit import SDEdit

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dreamda_jax.diffusion import steps
+from dreamda_jax.algorithms.diffusion import steps
 from dreamda_jax.types import AnyArray, Context, Latent
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args, get_o
 from jaxtyping import Array, Float, Int, UInt, UInt8
 
 from dreamda_jax.data.prompts import ChoosePrompt
-from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.types import AnyArray, Params
 
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion import sample, steps
-from dreamda_jax.diffusion.keys import RawKeys, Stream
-from dreamda_jax.diffusion.schedule import NoiseLevel, Schedule, Solver, make_schedule
-from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion import sample, steps
+from dreamda_jax.algorithms.diffusion.keys import RawKeys, Stream
+from dreamda_jax.algorithms.diffusion.schedule import NoiseLevel, Schedule, Solver, make_schedule
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.synthesis.guidance import Guidance
 from dreamda_jax.synthesis.method import Inputs, Outputs
 from dreamda_jax.synthesis.passes import in_passes

@@ -6,8 +6,8 @@ This is diffusers' image-to-image pipeline.
 import dataclasses
 from typing import ClassVar
 
-from dreamda_jax.diffusion import steps
-from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.algorithms.diffusion import steps
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.synthesis.guidance import Guidance
 from dreamda_jax.synthesis.method import Inputs, Outputs
 from dreamda_jax.synthesis.passes import of_seeds

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dreamda_jax.data import dataset, records, shards
+from dreamda_jax.data.sets import dataset, records, shards
 
 NAMES = ("cat", "dog", " spaced \n out ")
 

@@ -5,7 +5,7 @@ from unittest import mock
 
 import fsspec
 
-from dreamda_jax.data import object_store
+from dreamda_jax.data.files import object_store
 
 BUCKET = "memory://bucket/run"
 

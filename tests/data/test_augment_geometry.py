@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.data.augment.boxes import Box
-from dreamda_jax.data.augment.erasing import random_erasing
-from dreamda_jax.data.augment.geometry import (
+from dreamda_jax.algorithms.augment.boxes import Box
+from dreamda_jax.algorithms.augment.erasing import random_erasing
+from dreamda_jax.algorithms.augment.geometry import (
     center_crop,
     crop_box,
     random_flip,

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax.data.augment.mixing import cutmix, cutmix_or_mixup, mixup
+from dreamda_jax.algorithms.augment.mixing import cutmix, cutmix_or_mixup, mixup
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "augment.npz")
 BATCH, HEIGHT, WIDTH = 4, 32, 48

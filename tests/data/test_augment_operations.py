@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax.data.augment import color
-from dreamda_jax.data.augment.rand_augment import (
+from dreamda_jax.algorithms.augment import color
+from dreamda_jax.algorithms.augment.rand_augment import (
     NAMES,
     OPERATIONS,
     amounts,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dreamda_jax.data import augment as package
-from dreamda_jax.data.augment.geometry import random_flip, random_resized_crop
-from dreamda_jax.data.augment.policy import (
+from dreamda_jax.algorithms import augment as package
+from dreamda_jax.algorithms.augment.geometry import random_flip, random_resized_crop
+from dreamda_jax.algorithms.augment.policy import (
     Augment,
     eval_view,
     normalize,
@@ -173,5 +173,5 @@ def test_the_package_imports_nothing_else_of_data():
     for path in Path(package.__path__[0]).glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             module = (isinstance(node, ast.ImportFrom) and node.module) or ""
-            allowed = ("dreamda_jax.data.augment", "dreamda_jax.types")
+            allowed = ("dreamda_jax.algorithms.augment", "dreamda_jax.types")
             assert module.startswith(allowed) or not module.startswith("dreamda_jax"), path.name

@@ -4,7 +4,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from dreamda_jax.data.classes import (
+from dreamda_jax.data.sources.classes import (
     check_labels,
     checked_label,
     label_mapping,
@@ -12,9 +12,9 @@ from dreamda_jax.data.classes import (
     same_classes,
     united,
 )
-from dreamda_jax.data.folder import open_folder
-from dreamda_jax.data.sources import Example, open_source
-from dreamda_jax.data.synthetic_source import SyntheticSource
+from dreamda_jax.data.sources.folder import open_folder
+from dreamda_jax.data.sources.source import Example, open_source
+from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from tests.data.make_synthetic import NAMES, make_synthetic
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax.data.folder import open_folder
+from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.errors import UserError
 

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from dreamda_jax.data.labels import check_label_names, slug, spoken_name
+from dreamda_jax.data.sources.labels import check_label_names, slug, spoken_name
 from dreamda_jax.errors import UserError
 
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from dreamda_jax.data import object_store, staging
-from dreamda_jax.data.mirror import Mirror, is_no_checkpoint
-from dreamda_jax.data.object_store import ObjectStore, is_remote
+from dreamda_jax.data.files import object_store, staging
+from dreamda_jax.data.files.mirror import Mirror, is_no_checkpoint
+from dreamda_jax.data.files.object_store import ObjectStore, is_remote
 from dreamda_jax.errors import UserError
 from tests.data.memory_store import BUCKET, clear, failing, objects
 

@@ -8,8 +8,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from dreamda_jax.algorithms.metrics import neighbours
 from dreamda_jax.data.perceptual_hash import MIN_CONTRAST, NO_HASH, fingerprint
-from dreamda_jax.metrics import neighbours
 
 PHOTOGRAPHS = {
     name: getattr(skimage.data, name)()

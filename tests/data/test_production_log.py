@@ -1,6 +1,6 @@
 """What making a set took, over sessions and processes."""
 
-from dreamda_jax.data.production_log import append_session, read_sessions
+from dreamda_jax.data.sets.production_log import append_session, read_sessions
 
 
 def test_sessions_of_all_processes_and_no_damaged_line(tmp_path):

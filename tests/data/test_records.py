@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamda_jax.data import atomic, dataset, records, shards
-from dreamda_jax.data.records import Record
-from dreamda_jax.data.shards import Layout, Skipped
+from dreamda_jax.data.files import atomic
+from dreamda_jax.data.sets import dataset, records, shards
+from dreamda_jax.data.sets.records import Record
+from dreamda_jax.data.sets.shards import Layout, Skipped
 from dreamda_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -328,7 +329,7 @@ WRITER = """
     from pathlib import Path
     sys.path[:0] = [{repository!r}, {here!r}]
     from test_records import make_records, new_layout
-    from dreamda_jax.data import shards
+    from dreamda_jax.data.sets import shards
     layout = new_layout(Path(sys.argv[1]), num_seeds={num_seeds})
     prepared = [make_records(layout.seed_ids(i)) for i in range(layout.num_shards)]
     from tensorflow_datasets.proto import tf_example_pb2

@@ -13,13 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamda_jax.data import atomic, run_directory
-from dreamda_jax.data.run_directory import (
-    check_free_space,
-    check_settings,
-    open_run,
-)
-from dreamda_jax.data.run_settings import difference
+from dreamda_jax.data.files import atomic, run_directory
+from dreamda_jax.data.files.run_directory import check_free_space, check_settings, open_run
+from dreamda_jax.data.files.run_settings import difference
 from dreamda_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -152,7 +148,7 @@ HOLDER = """
     import os, sys, time
     sys.path.insert(0, {repository!r})
     from pathlib import Path
-    from dreamda_jax.data.run_directory import check_settings, open_run
+    from dreamda_jax.data.files.run_directory import check_settings, open_run
     run = open_run(Path(sys.argv[1]), {settings!r})
     child = os.fork()  # as a data-loading worker
     if child == 0:

@@ -3,10 +3,10 @@ import pickle
 import numpy as np
 import pytest
 
-from dreamda_jax.data.classes import check_labels
-from dreamda_jax.data.folder import open_folder
-from dreamda_jax.data.sources import open_source
-from dreamda_jax.data.subset import Subset
+from dreamda_jax.data.sources.classes import check_labels
+from dreamda_jax.data.sources.folder import open_folder
+from dreamda_jax.data.sources.source import open_source
+from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.data.training_stream import training_batches
 from dreamda_jax.errors import UserError
 from tests.data.make_synthetic import make_pixels, make_synthetic
@@ -96,7 +96,7 @@ def test_what_cannot_be(whole, indices, labels, message):
 
 
 def test_a_relabelled_synthetic_set_is_trained_on_with_its_new_labels(tmp_path):
-    from dreamda_jax.data.synthetic_source import SyntheticSource
+    from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 
     make_synthetic(tmp_path, num_seeds=4, num_variants=2, size=8)
     some = Subset(SyntheticSource(tmp_path), [1, 6], [2, 0])

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from dreamda_jax.data import dataset, shards, synthetic_source
-from dreamda_jax.data.synthetic_source import SyntheticSource
+from dreamda_jax.data.sets import dataset, shards
+from dreamda_jax.data.sources import synthetic_source
+from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.errors import UserError
 from tests.data.make_synthetic import make_pixels, make_record, make_synthetic

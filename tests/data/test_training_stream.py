@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.data import training_stream
-from dreamda_jax.data.classes import match_classes
 from dreamda_jax.data.evaluation_stream import evaluation_batches
-from dreamda_jax.data.folder import open_folder
-from dreamda_jax.data.sources import Example
+from dreamda_jax.data.sources.classes import match_classes
+from dreamda_jax.data.sources.folder import open_folder
+from dreamda_jax.data.sources.source import Example
+from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.stream_order import StreamOrder
-from dreamda_jax.data.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length, training_batches
 from dreamda_jax.errors import UserError
 from tests.data.make_synthetic import NAMES, make_pixels, make_synthetic

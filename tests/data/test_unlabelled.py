@@ -7,10 +7,10 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from dreamda_jax.data.sources import open_source
-from dreamda_jax.data.subset import Subset
+from dreamda_jax.data.sources.source import open_source
+from dreamda_jax.data.sources.subset import Subset
+from dreamda_jax.data.sources.unlabelled import open_unlabelled, refuse_test_images
 from dreamda_jax.data.training_stream import training_batches
-from dreamda_jax.data.unlabelled import open_unlabelled, refuse_test_images
 from dreamda_jax.errors import UserError
 from tests.data.make_tfds import edit_info, write_tfds_set
 

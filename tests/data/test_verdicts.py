@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dreamda_jax.data import atomic
-from dreamda_jax.data.verdicts import Verdicts, concatenate, read_verdicts, write_verdicts
+from dreamda_jax.data.files import atomic
+from dreamda_jax.data.sets.verdicts import Verdicts, concatenate, read_verdicts, write_verdicts
 from dreamda_jax.errors import UserError
 
 NAMES = ["t-shirt", "ünï cödé", "two\nlines"]

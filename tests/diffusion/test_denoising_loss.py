@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from dreamda_jax.diffusion import denoising_loss
-from dreamda_jax.diffusion.denoising_loss import Objective
-from dreamda_jax.diffusion.loss_weights import loss_weights
-from dreamda_jax.diffusion.schedule import alphas_cumprod, noise_level
+from dreamda_jax.algorithms.diffusion import denoising_loss
+from dreamda_jax.algorithms.diffusion.denoising_loss import Objective
+from dreamda_jax.algorithms.diffusion.loss_weights import loss_weights
+from dreamda_jax.algorithms.diffusion.schedule import alphas_cumprod, noise_level
 
 T = 1000
 ALPHA = alphas_cumprod(T, 0.00085, 0.012, "scaled_linear")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion.encoder_reuse import EncoderReuse
+from dreamda_jax.algorithms.diffusion.encoder_reuse import EncoderReuse
 
 
 def run(tiny, every):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion import error_bands
+from dreamda_jax.algorithms.diffusion import error_bands
 
 T = 1000
 

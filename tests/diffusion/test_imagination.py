@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from dreamda_jax.diffusion import imagination
+from dreamda_jax.algorithms.diffusion import imagination
 
 
 def features(seed, *shape):

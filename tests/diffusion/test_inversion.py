@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion import inversion, sample, steps
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.schedule import alphas_cumprod, make_schedule
+from dreamda_jax.algorithms.diffusion import inversion, sample, steps
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.schedule import alphas_cumprod, make_schedule
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 ROOT = jax.random.key_data(jax.random.key(3))

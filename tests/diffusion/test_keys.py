@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.keys import Stream
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.keys import Stream
 
 ROOT = jax.random.key_data(jax.random.key(7))
 SHAPE = (4, 16, 16)

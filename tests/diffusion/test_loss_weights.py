@@ -4,14 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion.denoising_loss import Noised, Objective, squared_errors
-from dreamda_jax.diffusion.loss_weights import (
+from dreamda_jax.algorithms.diffusion.denoising_loss import Noised, Objective, squared_errors
+from dreamda_jax.algorithms.diffusion.loss_weights import (
     loss_weights,
     min_snr_weights,
     p2_weights,
     signal_to_noise,
 )
-from dreamda_jax.diffusion.schedule import alphas_cumprod, noise_level
+from dreamda_jax.algorithms.diffusion.schedule import alphas_cumprod, noise_level
 
 ALPHA = alphas_cumprod(1000, 0.00085, 0.012, "scaled_linear")
 # The only rounding is the last one, to float32: half a unit, 6e-8.

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion import inversion, sample
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.schedule import make_schedule
+from dreamda_jax.algorithms.diffusion import inversion, sample
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.schedule import make_schedule
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "multistep.npz")
 ROOT = np.array([0, 3], np.uint32)

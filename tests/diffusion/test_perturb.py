@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.keys import Stream
-from dreamda_jax.diffusion.perturb import perturbed_call, site_module_name
-from dreamda_jax.models.stable_diffusion import UNET_BLOCKS
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.keys import Stream
+from dreamda_jax.algorithms.diffusion.perturb import perturbed_call, site_module_name
+from dreamda_jax.models.stable_diffusion.model import UNET_BLOCKS
 from tests.toy_network import ToyStableDiffusion
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling costs more than running

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion import sample
-from dreamda_jax.diffusion.schedule import make_schedule
+from dreamda_jax.algorithms.diffusion import sample
+from dreamda_jax.algorithms.diffusion.schedule import make_schedule
 
 SCHEDULE = make_schedule(num_inference_steps=10, strength=0.6, eta=0.7)
 STEPS, ROWS = len(SCHEDULE.timesteps), 2

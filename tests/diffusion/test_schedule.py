@@ -7,7 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion.schedule import alphas_cumprod, make_schedule, spaced_timesteps
+from dreamda_jax.algorithms.diffusion.schedule import (
+    alphas_cumprod,
+    make_schedule,
+    spaced_timesteps,
+)
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012}

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion import steps
-from dreamda_jax.diffusion.schedule import make_schedule, noise_level
+from dreamda_jax.algorithms.diffusion import steps
+from dreamda_jax.algorithms.diffusion.schedule import make_schedule, noise_level
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 CLOSE = {"rtol": 5e-6, "atol": 5e-6}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax import evaluate
-from dreamda_jax.data import training_results
-from dreamda_jax.data.folder import open_folder
+from dreamda_jax.data.sets import training_results
+from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.errors import UserError
-from dreamda_jax.evaluation import build
+from dreamda_jax.evaluate import __main__ as evaluate
+from dreamda_jax.evaluate import build
 from dreamda_jax.models import extractors
 from tests.small_training import (
     CLASSES,
@@ -121,7 +121,7 @@ def test_copies_of_training_and_of_test_images_are_found(base, tmp_path):
 
 
 def test_classifiers_their_audit_and_the_cost(base, tmp_path):
-    from dreamda_jax.data import production_log
+    from dreamda_jax.data.sets import production_log
 
     made = tmp_path / "made"
     shutil.copytree(base["output"]["path"], made)

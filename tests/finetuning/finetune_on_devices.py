@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 
-from dreamda_jax.finetuning import build, run
-from dreamda_jax.models import loading
-from dreamda_jax.report.training_log import read_log
+from dreamda_jax.finetune import build, run
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.runtime.log import read_log
 from tests.small_finetuning import make_config
 from tests.small_finetuning import run as finetune
 

@@ -17,15 +17,15 @@ import numpy as np
 import optax
 import pytest
 
-from dreamda_jax.diffusion import denoising_loss
-from dreamda_jax.finetuning import optimizer as optimizers
-from dreamda_jax.finetuning.full import full
-from dreamda_jax.finetuning.options import Finetune
-from dreamda_jax.finetuning.programs import objective_of
-from dreamda_jax.models import loading
-from dreamda_jax.models.torch_names import to_torch
-from dreamda_jax.training.state import new_state
-from dreamda_jax.training.step import make_step
+from dreamda_jax.algorithms.diffusion import denoising_loss
+from dreamda_jax.finetune import optimizer as optimizers
+from dreamda_jax.finetune.full import full
+from dreamda_jax.finetune.options import Finetune
+from dreamda_jax.finetune.programs import objective_of
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.models.weights.torch_names import to_torch
+from dreamda_jax.runtime.state import new_state
+from dreamda_jax.runtime.step import make_step
 from tests.models.make_checkpoint import TINY_SD2, make_checkpoint
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "finetuning.npz"
@@ -71,7 +71,7 @@ def named(tree):
 
 
 def step_loss(model, reference):
-    """`loss` of `training.step` on (noise, timesteps): P2; the others as metrics, of one output."""
+    """`loss` of `runtime.step` on (noise, timesteps): P2; the others as metrics, of one output."""
     adaptation = full(model, remat=False)
     objectives = {
         name: objective_of(model, Finetune(**options)) for name, options in WEIGHTINGS.items()

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax.models import loading
+from dreamda_jax.models.stable_diffusion import loading
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax import mesh as meshes
-from dreamda_jax.data.folder import open_folder
-from dreamda_jax.feature_sweep import View
-from dreamda_jax.finetuning import inputs
-from dreamda_jax.models import loading
-from dreamda_jax.models.stable_diffusion import StableDiffusion
+from dreamda_jax.data.sources.folder import open_folder
+from dreamda_jax.finetune import inputs
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime.sweep import View
 
 COUNT, SIZE = 7, 8
 VIEW = View(resolution=SIZE, crop="center", batch_size=4, num_workers=0)

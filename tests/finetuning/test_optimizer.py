@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.finetuning.optimizer import (
+from dreamda_jax.finetune.optimizer import (
     ema_decay_schedule,
     learning_rate_schedule,
     make_optimizer,
 )
-from dreamda_jax.finetuning.options import Finetune
+from dreamda_jax.finetune.options import Finetune
 
 PEAK = 2e-3
 RATE = {"rtol": 1e-6, "atol": 1e-6 * PEAK}  # float32

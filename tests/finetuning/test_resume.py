@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamda_jax.report.training_log import read_log
+from dreamda_jax.runtime.log import read_log
 from tests.small_finetuning import make_config, run
 from tests.small_training import StopAfter
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import functools, json, sys
-from dreamda_jax import finetune, interrupt
+from dreamda_jax.finetune import __main__ as finetune
+from dreamda_jax.runtime import interrupt
 sys.exit(interrupt.exit_code(functools.partial(finetune._finetune, json.loads(sys.argv[1]), False)))
 """
 OPTIONS = {"num_steps": 12, "checkpoint_every": 3, "accumulation": 2}

@@ -74,7 +74,7 @@ def test_a_slurm_job_has_one_task_on_a_node_and_time_to_save():
     assert options["open-mode"] == "append"  # a requeued job keeps its log
     signal, _, seconds = options["signal"].partition("@")
     assert signal == "TERM"  # to the steps; "B:" would be to the script alone
-    assert int(seconds) >= 30  # dreamda_jax/interrupt.py takes 25
+    assert int(seconds) >= 30  # dreamda_jax/runtime/interrupt.py takes 25
 
 
 def skypilot(cluster: Cluster, task: dict, part: str, **variables: str) -> None:

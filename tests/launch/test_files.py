@@ -96,7 +96,7 @@ def test_jobsets_leave_time_to_save_and_start_again(path):
     assert jobset["spec"]["failurePolicy"]["maxRestarts"] > 0
     assert job["backoffLimit"] == 0
     assert spec["restartPolicy"] == "Never"  # podFailurePolicy asks for it
-    assert spec["terminationGracePeriodSeconds"] >= 30  # dreamda_jax/interrupt.py takes 25
+    assert spec["terminationGracePeriodSeconds"] >= 30  # dreamda_jax/runtime/interrupt.py takes 25
     (container,) = spec["containers"]
     assert container["name"] == job["podFailurePolicy"]["rules"][0]["onExitCodes"]["containerName"]
     assert "JAX_COMPILATION_CACHE_DIR" in {variable["name"] for variable in container["env"]}

@@ -56,7 +56,12 @@ def test_what_tpu_hosts_run_is_installed_on_all_of_them(cluster):
     for call in cluster.calls("gcloud"):
         assert "--worker=all" in call
     there = cluster.home / "dreamda_jax"
-    for path in ("dreamda_jax/generate.py", "configs/pets.py", "pyproject.toml", "constraints.txt"):
+    for path in (
+        "dreamda_jax/generate/__main__.py",
+        "configs/pets.py",
+        "pyproject.toml",
+        "constraints.txt",
+    ):
         assert (there / path).read_bytes() == (ROOT / path).read_bytes()
     (install,) = [call for call in cluster.calls("uv") if call[0] == "pip"]
     assert install[-4:-1] == ["constraints.txt", "--editable", ".[tpu]"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.metrics.accuracy import (
+from dreamda_jax.algorithms.metrics.accuracy import (
     confusion_matrix,
     per_class_accuracy,
     top1,

@@ -1,5 +1,5 @@
 """Copies planted among the packaged sample's images are found, and its other images are not taken
-for copies: the figures of the docstring of `metrics.copies`, with its defaults."""
+for copies: the figures of the docstring of `algorithms.metrics.copies`, with its defaults."""
 
 import functools
 import io
@@ -11,23 +11,23 @@ import pytest
 from PIL import Image
 
 import dreamda_jax
-from dreamda_jax.data.augment.policy import eval_view
-from dreamda_jax.data.perceptual_hash import fingerprint
-from dreamda_jax.data.sample_source import SampleSource
-from dreamda_jax.metrics.copies import (
+from dreamda_jax.algorithms.augment.policy import eval_view
+from dreamda_jax.algorithms.metrics.copies import (
     Fingerprints,
     HashMatches,
     find_copies,
     match_hashes,
     typical_spacing,
 )
-from dreamda_jax.metrics.neighbours import (
+from dreamda_jax.algorithms.metrics.neighbours import (
     NO_HASH,
     NO_MATCH,
     Neighbours,
     nearest_hashes,
     nearest_neighbours,
 )
+from dreamda_jax.data.perceptual_hash import fingerprint
+from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.models.classifiers.pretrained import open_classifier
 
 SAMPLE = Path(dreamda_jax.__file__).parent / "sample"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from dreamda_jax.metrics.clip_score import clip_scores
-from dreamda_jax.metrics.diversity import distances_within_groups, mean_by_class
+from dreamda_jax.algorithms.metrics.clip_score import clip_scores
+from dreamda_jax.algorithms.metrics.diversity import distances_within_groups, mean_by_class
 from tests.reference import make_distribution_metrics as reference
 
 # Distances in float32 relative to an image of the group: 2e-7 measured.

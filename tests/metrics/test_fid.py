@@ -5,10 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamda_jax.metrics.feature_blocks import FeatureSet
-from dreamda_jax.metrics.fid import fid, fid_by_class, fit_gaussian, frechet_distance, gaussian_of
-from dreamda_jax.metrics.jackknife import fid_estimate
-from dreamda_jax.metrics.moments import moments
+from dreamda_jax.algorithms.metrics.feature_blocks import FeatureSet
+from dreamda_jax.algorithms.metrics.fid import (
+    fid,
+    fid_by_class,
+    fit_gaussian,
+    frechet_distance,
+    gaussian_of,
+)
+from dreamda_jax.algorithms.metrics.jackknife import fid_estimate
+from dreamda_jax.algorithms.metrics.moments import moments
 from tests.reference import make_distribution_metrics as reference
 
 ARRAYS = np.load(Path(__file__).parents[1] / "reference" / "distribution_metrics.npz")

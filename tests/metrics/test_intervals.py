@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dreamda_jax.metrics.intervals import mean_estimate, normal_estimate, standard_error_of_mean
+from dreamda_jax.algorithms.metrics.intervals import (
+    mean_estimate,
+    normal_estimate,
+    standard_error_of_mean,
+)
 
 VALUES = np.random.default_rng(0).gamma(0.5, size=80)  # skew, so that the interval is not symmetric
 

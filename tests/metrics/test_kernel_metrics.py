@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist, pdist
 
-from dreamda_jax.metrics.kid import kid, kid_estimate
-from dreamda_jax.metrics.mmd import cmmd, cmmd_estimate, median_bandwidth, mmd, mmd_estimate
+from dreamda_jax.algorithms.metrics.kid import kid, kid_estimate
+from dreamda_jax.algorithms.metrics.mmd import (
+    cmmd,
+    cmmd_estimate,
+    median_bandwidth,
+    mmd,
+    mmd_estimate,
+)
 from tests.reference import make_distribution_metrics as reference
 
 ARRAYS = np.load(Path(__file__).parents[1] / "reference" / "distribution_metrics.npz")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dreamda_jax.metrics.labels import acceptance, label_precision, rejections
+from dreamda_jax.algorithms.metrics.labels import acceptance, label_precision, rejections
 
 SEED = np.array([0, 0, 0, 1, 1, 2], np.int32)
 PSEUDO = np.array([0, 1, -1, 1, 2, -1], np.int32)

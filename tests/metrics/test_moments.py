@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dreamda_jax.metrics.feature_blocks import FeatureSet
-from dreamda_jax.metrics.moments import merge, moments, remove
+from dreamda_jax.algorithms.metrics.feature_blocks import FeatureSet
+from dreamda_jax.algorithms.metrics.moments import merge, moments, remove
 
 
 def rows(count: int, *, seed: int = 0) -> np.ndarray:

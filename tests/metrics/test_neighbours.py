@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from dreamda_jax.metrics.neighbours import (
+from dreamda_jax.algorithms.metrics.neighbours import (
     NO_HASH,
     NO_MATCH,
     nearest_hashes,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from dreamda_jax.metrics.precision_recall import precision_recall
+from dreamda_jax.algorithms.metrics.precision_recall import precision_recall
 from tests.reference import make_distribution_metrics as reference
 
 ARRAYS = np.load(Path(__file__).parents[1] / "reference" / "distribution_metrics.npz")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamda_jax.models import loading
+from dreamda_jax.models.stable_diffusion import loading
 from tests.models.make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint
 
 

@@ -1,8 +1,8 @@
 """Write a random-weight Stable Diffusion checkpoint in diffusers' layout, with PyTorch's names.
 
 Without torch: shapes come from the abstract Flax parameters, names from
-`dreamda_jax.models.torch_names`, and tensors are streamed into safetensors files one at a time, so
-the memory needed is that of the largest tensor. Every tensor has its own generator, seeded by its
+`models.weights.torch_names`, and tensors are streamed into safetensors files one at a time, so the
+memory needed is that of the largest tensor. Every tensor has its own generator, seeded by its
 name, so the weights do not depend on the order of anything.
 
     python tests/models/make_checkpoint.py --size sd15 --output /tmp/random_sd15     # 2.1 GB
@@ -22,9 +22,9 @@ import ml_dtypes
 import numpy as np
 
 import dreamda_jax
-from dreamda_jax.models import stable_diffusion
-from dreamda_jax.models.known_configs import SD15, SD21, KnownConfigs
-from dreamda_jax.models.torch_names import torch_name
+from dreamda_jax.models.stable_diffusion import model as stable_diffusion
+from dreamda_jax.models.weights.torch_names import torch_name
+from dreamda_jax.plan.known_configs import SD15, SD21, KnownConfigs
 
 SAMPLE = Path(dreamda_jax.__file__).parent / "sample" / "tiny_sd"
 

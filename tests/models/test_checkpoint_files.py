@@ -21,8 +21,11 @@ from safetensors.numpy import load_file, save_file
 from transformers import CLIPTokenizerFast
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import loading
-from dreamda_jax.models.checkpoint_files import checkpoint_fingerprint, find_checkpoint
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.models.stable_diffusion.checkpoint_files import (
+    checkpoint_fingerprint,
+    find_checkpoint,
+)
 from dreamda_jax.models.tokenizer import load_tokenizer
 from tests.models.make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint, random_tensor
 

@@ -15,21 +15,23 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dreamda_jax.data.prompts import open_prompts
-from dreamda_jax.data.sources import Example
+from dreamda_jax.data.sources.source import Example
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import (
+from dreamda_jax.models.stable_diffusion import (
     adapter_files,
     checkpoint_writer,
     loading,
     lora,
-    stable_diffusion,
     textual_inversion,
-    torch_names,
-    weights,
 )
-from dreamda_jax.models.checkpoint_files import find_checkpoint
-from dreamda_jax.models.known_configs import SD15, SD21
-from dreamda_jax.models.tensor_fit import torch_shape
+from dreamda_jax.models.stable_diffusion import (
+    model as stable_diffusion,
+)
+from dreamda_jax.models.stable_diffusion.checkpoint_files import find_checkpoint
+from dreamda_jax.models.weights import load as weights
+from dreamda_jax.models.weights import torch_names
+from dreamda_jax.models.weights.torch_layout import torch_shape
+from dreamda_jax.plan.known_configs import SD15, SD21
 from tests.models.make_checkpoint import SAMPLE
 
 STEMS = {

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dreamda_jax.data.sample_source import SampleSource
+from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import clip, clip_preprocessing
-from dreamda_jax.models.clip_files import find_clip
+from dreamda_jax.models.clip import encoder as clip
+from dreamda_jax.models.clip import preprocessing as clip_preprocessing
+from dreamda_jax.models.clip.files import find_clip
 from tests.reference import make_clip as reference
 
 ARRAYS = np.load(Path(__file__).parents[1] / "reference" / "clip.npz")

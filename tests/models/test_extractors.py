@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax.data.augment import policy
-from dreamda_jax.data.sample_source import SampleSource
+from dreamda_jax.algorithms.augment import policy
+from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import clip, extractors
+from dreamda_jax.models import extractors
 from dreamda_jax.models.classifiers import oracle, pretrained, registry
-from dreamda_jax.training.state import initial_variables
+from dreamda_jax.models.clip import encoder as clip
+from dreamda_jax.runtime.state import initial_variables
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models import fused_attention
-from dreamda_jax.models.stable_diffusion import FlaxAttention
+from dreamda_jax.models.stable_diffusion import fused_attention
+from dreamda_jax.models.stable_diffusion.model import FlaxAttention
 
 HEADS, WIDTH = 2, 40  # a head of Stable Diffusion 1.5 is 40 wide
 

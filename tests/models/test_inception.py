@@ -11,8 +11,8 @@ import pytest
 import safetensors.numpy
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.inception import InceptionV3, open_inception
-from dreamda_jax.models.inception_view import RESIZES, inception_view
+from dreamda_jax.models.inception.network import InceptionV3, open_inception
+from dreamda_jax.models.inception.view import RESIZES, inception_view
 from tests.reference import make_inception as reference
 
 ARRAYS = np.load(Path(__file__).parents[1] / "reference" / "inception.npz")

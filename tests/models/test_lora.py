@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models import loading, lora, stable_diffusion
-from dreamda_jax.models.known_configs import SD15
-from dreamda_jax.models.remat import rematerialised
-from dreamda_jax.models.stable_diffusion import REMAT_BLOCKS
+from dreamda_jax.models.stable_diffusion import loading, lora
+from dreamda_jax.models.stable_diffusion import model as stable_diffusion
+from dreamda_jax.models.stable_diffusion.model import REMAT_BLOCKS
+from dreamda_jax.models.stable_diffusion.remat import rematerialised
+from dreamda_jax.plan.known_configs import SD15
 
 RANK, SCALE = 2, 1.5
 LATENTS, TARGET = np.random.default_rng(0).standard_normal((2, 2, 4, 4, 4), np.float32)

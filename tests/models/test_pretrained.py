@@ -14,8 +14,8 @@ import requests
 from safetensors.numpy import load_file, save_file
 
 import dreamda_jax
-from dreamda_jax.data import atomic
-from dreamda_jax.data.sample_source import SampleSource
+from dreamda_jax.data.files import atomic
+from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.pretrained import load, open_classifier, save
 from dreamda_jax.models.classifiers.registry import ARCHITECTURES, find_architecture

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models import loading, stable_diffusion
-from dreamda_jax.models.remat import full_path, rematerialised
-from dreamda_jax.models.stable_diffusion import REMAT_BLOCKS
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.models.stable_diffusion import model as stable_diffusion
+from dreamda_jax.models.stable_diffusion.model import REMAT_BLOCKS
+from dreamda_jax.models.stable_diffusion.remat import full_path, rematerialised
 
 LATENTS, TARGET = np.random.default_rng(0).standard_normal((2, 2, 4, 4, 4), np.float32)
 CONTEXT = np.random.default_rng(1).standard_normal((2, 16, 48), np.float32)

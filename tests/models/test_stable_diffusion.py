@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import loading, stable_diffusion
-from dreamda_jax.models.known_configs import SD15, SD21
-from dreamda_jax.models.supported_configs import scheduler_settings
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.models.stable_diffusion import model as stable_diffusion
+from dreamda_jax.models.stable_diffusion.supported_configs import scheduler_settings
+from dreamda_jax.plan.known_configs import SD15, SD21
 from tests.models.make_checkpoint import SAMPLE
 
 REFERENCE = Path(__file__).parent.parent / "reference"
@@ -328,7 +329,7 @@ def test_only_the_deprecation_notice_is_silenced(caplog):
 
 def test_import_and_load_are_silent_and_need_no_torch():
     code = (
-        "import sys; from dreamda_jax.models import loading; "
+        "import sys; from dreamda_jax.models.stable_diffusion import loading; "
         f"loading.load({str(SAMPLE)!r}); "
         "assert not {'torch', 'tensorflow'} & set(sys.modules)"
     )

@@ -7,8 +7,12 @@ import pytest
 from transformers import CLIPTokenizerFast
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import textual_inversion
-from dreamda_jax.models.textual_inversion import extended_tokenizer, token_names, with_rows
+from dreamda_jax.models.stable_diffusion import textual_inversion
+from dreamda_jax.models.stable_diffusion.textual_inversion import (
+    extended_tokenizer,
+    token_names,
+    with_rows,
+)
 from dreamda_jax.models.tokenizer import load_tokenizer
 from tests.models.make_checkpoint import SAMPLE
 

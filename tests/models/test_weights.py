@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.weights import load_weights
+from dreamda_jax.models.weights.load import load_weights
 
 NAMES = {  # PyTorch name -> Flax path
     "conv_in.weight": ("conv_in", "kernel"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamda_jax.report.training_log import read_log
+from dreamda_jax.runtime.log import read_log
 from tests import small_training
 from tests.multihost.processes import finish, module, start, write_config
 from tests.test_generate import command, contents, generate

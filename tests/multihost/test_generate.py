@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamda_jax.data import dataset
+from dreamda_jax.data.sets import dataset
 from tests.multihost.processes import finish, start
 from tests.test_generate import SEEDS, VARIANTS, command, contents, generate, markers
 

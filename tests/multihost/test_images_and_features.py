@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from dreamda_jax.report.training_log import read_log
+from dreamda_jax.runtime.log import read_log
 from tests import small_finetuning, small_training
 from tests.multihost.processes import ROOT, environment, finish, module, start, write_config
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamda_jax.report.training_log import read_log
+from dreamda_jax.runtime.log import read_log
 from tests.multihost.processes import ROOT, environment, finish, module, start, write_config
 from tests.small_training import make_config
 

@@ -1,8 +1,8 @@
 import pytest
 
-from dreamda_jax.planning.batch_search import Largest, largest_batch
-from dreamda_jax.planning.compiling import Compiled, Memory, TooLarge
-from dreamda_jax.planning.traffic import Traffic
+from dreamda_jax.plan.batch_search import Largest, largest_batch
+from dreamda_jax.plan.compiling import Compiled, Memory, TooLarge
+from dreamda_jax.plan.traffic import Traffic
 
 NOTHING = Traffic(0, {}, 0)
 

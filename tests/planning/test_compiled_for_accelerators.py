@@ -13,12 +13,12 @@ import jax
 import pytest
 
 from configs import fashion
-from dreamda_jax.planning import devices, environment
-from dreamda_jax.planning.compiling import Compiled, TooLarge, compile_program
-from dreamda_jax.planning.finetune_job import finetune_job
-from dreamda_jax.planning.generate_job import generate_job
-from dreamda_jax.planning.targets import parse_target
-from dreamda_jax.planning.train_job import train_job
+from dreamda_jax.plan import devices, environment
+from dreamda_jax.plan.compiling import Compiled, TooLarge, compile_program
+from dreamda_jax.plan.finetune_job import finetune_job
+from dreamda_jax.plan.generate_job import generate_job
+from dreamda_jax.plan.targets import parse_target
+from dreamda_jax.plan.train_job import train_job
 
 environment.prepare(pretended_devices=0)
 

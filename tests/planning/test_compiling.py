@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.planning.compiling import Compiled, TooLarge, compile_program, needed_bytes
+from dreamda_jax.plan.compiling import Compiled, TooLarge, compile_program, needed_bytes
 
 GIB = 1 << 30
 

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import pytest
 
 from configs import fashion
-from dreamda_jax import build, build_training
 from dreamda_jax.errors import UserError
-from dreamda_jax.finetuning import build as finetuning_build
-from dreamda_jax.finetuning import run as finetuning_run
-from dreamda_jax.models.stable_diffusion import abstract_params
-from dreamda_jax.pipeline import DreamDAPipeline
-from dreamda_jax.planning.finetune_job import finetune_job
-from dreamda_jax.planning.generate_job import _calls, generate_job
-from dreamda_jax.planning.train_job import train_job
-from dreamda_jax.report import cost
-from dreamda_jax.training_run import SupervisedTraining
+from dreamda_jax.finetune import build as finetuning_build
+from dreamda_jax.finetune import run as finetuning_run
+from dreamda_jax.generate import build, cost
+from dreamda_jax.models.stable_diffusion.model import abstract_params
+from dreamda_jax.plan.finetune_job import finetune_job
+from dreamda_jax.plan.generate_job import _calls, generate_job
+from dreamda_jax.plan.train_job import train_job
+from dreamda_jax.synthesis.pipeline import DreamDAPipeline
+from dreamda_jax.train import build as build_training
+from dreamda_jax.train.supervised import SupervisedTraining
 from tests import small_finetuning, small_training
 
 NONE = {"num_images": None, "num_classes": None}

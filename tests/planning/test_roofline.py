@@ -1,6 +1,6 @@
 import pytest
 
-from dreamda_jax.planning.roofline import duration, roofline
+from dreamda_jax.plan.roofline import duration, roofline
 
 
 def test_operations_bound_a_program_with_little_traffic():

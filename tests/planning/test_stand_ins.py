@@ -1,9 +1,9 @@
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.stable_diffusion import abstract_params
-from dreamda_jax.planning.job import whole_bytes
-from dreamda_jax.planning.stand_ins import open_images, open_networks
+from dreamda_jax.models.stable_diffusion.model import abstract_params
+from dreamda_jax.plan.job import whole_bytes
+from dreamda_jax.plan.stand_ins import open_images, open_networks
 
 PETS = {"kind": "tfds", "name": "oxford_iiit_pet", "split": "train", "data_dir": "/nowhere"}
 NONE = {"num_images": None, "num_classes": None}

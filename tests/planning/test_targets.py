@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.planning import targets
-from dreamda_jax.planning.targets import parse_target
+from dreamda_jax.plan import targets
+from dreamda_jax.plan.targets import parse_target
 
 CARDS = Path(targets.__file__).parent / "cards"
 

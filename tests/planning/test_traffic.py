@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dreamda_jax.planning import hlo
-from dreamda_jax.planning.traffic import Collective, traffic
+from dreamda_jax.plan import hlo
+from dreamda_jax.plan.traffic import Collective, traffic
 
 # Twenty rounds of a loop. In each: an element-wise fusion of two arrays of 4,096 bytes; a slice of
 # 64 bytes of a large array, read in a fusion; an all-reduce; what lies in S(1) is on the chip.

@@ -1,7 +1,7 @@
 import pytest
 
-from dreamda_jax.prompting import class_words
-from dreamda_jax.prompting.class_words import article, forms, names, spans, with_article, words
+from dreamda_jax.prompts import class_words
+from dreamda_jax.prompts.class_words import article, forms, names, spans, with_article, words
 
 
 @pytest.mark.parametrize(

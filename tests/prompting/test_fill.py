@@ -7,12 +7,13 @@ from typing import ClassVar
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompting import fill, replies, store, summary
-from dreamda_jax.prompting.chat import ChatClient
-from dreamda_jax.prompting.chat_writer import ChatWriter
-from dreamda_jax.prompting.options import REQUEST
-from dreamda_jax.prompting.validation import Validator
-from dreamda_jax.report.progress import Progress
+from dreamda_jax.prompts import fill, store, summary
+from dreamda_jax.prompts import wording as replies
+from dreamda_jax.prompts.chat import ChatClient
+from dreamda_jax.prompts.chat_writer import ChatWriter
+from dreamda_jax.prompts.options import REQUEST
+from dreamda_jax.prompts.validation import Validator
+from dreamda_jax.runtime.progress import Progress
 from tests.prompting.server import completion, fails, numbered, says, sends, sentence
 
 NAMES = ("t-shirt", "shirt", "bag")

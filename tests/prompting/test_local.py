@@ -9,11 +9,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompting import build
-from dreamda_jax.prompting.language_model import LanguageModel
-from dreamda_jax.prompting.language_model_files import find_language_model
-from dreamda_jax.prompting.options import Prompts
-from dreamda_jax.prompting.writer import Ask
+from dreamda_jax.prompts import build
+from dreamda_jax.prompts.language_model import LanguageModel
+from dreamda_jax.prompts.language_model_files import find_language_model
+from dreamda_jax.prompts.options import Prompts
+from dreamda_jax.prompts.writer import Ask
 from tests.prompting import tiny_language_model as tiny
 
 QUESTION = [{"role": "user", "content": "Write of a bag."}]

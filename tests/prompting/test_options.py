@@ -2,11 +2,11 @@ import threading
 
 import pytest
 
-from dreamda_jax import command_line
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompting import build, request
-from dreamda_jax.prompting.options import REQUEST, Prompts
-from dreamda_jax.prompting.writer import Ask
+from dreamda_jax.prompts import build, request
+from dreamda_jax.prompts.options import REQUEST, Prompts
+from dreamda_jax.prompts.writer import Ask
+from dreamda_jax.settings import command_line
 
 KEY = "sk-0123456789abcdef"
 

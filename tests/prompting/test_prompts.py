@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dreamda_jax.data.prompts import open_prompts
-from dreamda_jax.prompting.validation import Validator
+from dreamda_jax.prompts.validation import Validator
 from tests.prompting import tiny_language_model
 from tests.prompting.server import completion, fails, hangs, says, sends, sentence
 

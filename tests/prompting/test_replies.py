@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dreamda_jax.prompting.replies import descriptions
+from dreamda_jax.prompts.wording import descriptions
 
 TEXTS = ["A bag on a table, by a lamp.", 'A "fine" bag: 2 handles, 1 strap.', "A bag in the rain"]
 JSON = json.dumps(TEXTS)

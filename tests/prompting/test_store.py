@@ -5,8 +5,8 @@ import json
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompting import store
-from dreamda_jax.prompting.store import open_store
+from dreamda_jax.prompts import store
+from dreamda_jax.prompts.store import open_store
 
 NAMES = ("bag", "ankle boot")
 SETTINGS = {"prompts": {"model": "m", "min_words": 15}, "classes": {"number": 2}}

@@ -6,12 +6,12 @@ import string
 
 import pytest
 
-from dreamda_jax.data.labels import spoken_name
+from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompting import attributes
-from dreamda_jax.prompting.template import open_expander
-from dreamda_jax.prompting.validation import Validator, num_words
-from dreamda_jax.prompting.writer import Ask
+from dreamda_jax.prompts import attributes
+from dreamda_jax.prompts.template import open_expander
+from dreamda_jax.prompts.validation import Validator, num_words
+from dreamda_jax.prompts.writer import Ask
 
 NAMES = ("t-shirt", "trousers", "ankle boot", "AnnualCrop", "flowers", "unicorn", "cat")
 

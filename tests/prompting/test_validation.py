@@ -1,7 +1,7 @@
 import pytest
 
-from dreamda_jax.prompting.class_words import words
-from dreamda_jax.prompting.validation import Validator, num_words
+from dreamda_jax.prompts.class_words import words
+from dreamda_jax.prompts.validation import Validator, num_words
 
 NAMES = ("t-shirt", "shirt", "boot", "ankle_boot", "n02085620-Chihuahua", "glass", "glasses")
 FILL = " ".join(["word"] * 15)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dreamda_jax.data.sample_source import SampleSource
-from dreamda_jax.data.verdicts import Verdicts
-from dreamda_jax.report.audit_sheet import audit_sheet
-from dreamda_jax.report.label_audit import audit
-from dreamda_jax.report.page import Gallery, GalleryRow
+from dreamda_jax.data.sets.verdicts import Verdicts
+from dreamda_jax.data.sources.sample_source import SampleSource
+from dreamda_jax.evaluate.page.page import Gallery, GalleryRow
+from dreamda_jax.train.audit_sheet import audit_sheet
+from dreamda_jax.train.label_audit import audit
 
 NUM_VARIANTS = 6
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from configs.defaults import get_config
-from dreamda_jax.report.advice import advice
+from dreamda_jax.evaluate.advice import advice
 
 
 def metric(name, value, baseline=None):

@@ -5,8 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models import checkpoint_files, loading, stable_diffusion
-from dreamda_jax.report.flops import count_flops
+from dreamda_jax.models.stable_diffusion import (
+    checkpoint_files,
+    loading,
+)
+from dreamda_jax.models.stable_diffusion import (
+    model as stable_diffusion,
+)
+from dreamda_jax.runtime.flops import count_flops
 
 
 def xla_flops(function, *args):

@@ -7,10 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dreamda_jax.data.verdicts import Verdicts
-from dreamda_jax.report import audit_sheet as sheets
-from dreamda_jax.report import label_audit
-from dreamda_jax.report.audit_sheet import audit_sheet, caption, cell_corner, spread
+from dreamda_jax.data.sets.verdicts import Verdicts
+from dreamda_jax.train import audit_sheet as sheets
+from dreamda_jax.train import label_audit
+from dreamda_jax.train.audit_sheet import audit_sheet, caption, cell_corner, spread
 
 NAMES = ("shirt", "coat", "bag")
 #          kept  kept  changed  disagree uncertain undecodable | both  kept  changed changed

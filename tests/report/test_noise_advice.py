@@ -2,7 +2,7 @@
 
 import pytest
 
-from dreamda_jax.report.noise_advice import less_noise, more_noise
+from dreamda_jax.evaluate.noise_advice import less_noise, more_noise
 
 
 def of(**method):

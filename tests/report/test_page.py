@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dreamda_jax.report.page import Gallery, GalleryRow, write_page
+from dreamda_jax.evaluate.page.page import Gallery, GalleryRow, write_page
 from tests.report import sample_report
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamda_jax.report.page import write_page
+from dreamda_jax.evaluate.page.page import write_page
 from tests.report import sample_report
 from tests.report.test_page import hostile
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from dreamda_jax.report import page_numbers as numbers
-from dreamda_jax.report.page_charts import Axis, fitting_axis, metric_range, shares_of_largest
+from dreamda_jax.evaluate.page import numbers
+from dreamda_jax.evaluate.page.charts import Axis, fitting_axis, metric_range, shares_of_largest
 
 
 @pytest.mark.parametrize(

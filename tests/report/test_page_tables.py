@@ -2,8 +2,8 @@
 
 import pytest
 
-from dreamda_jax.report import page_tables
-from dreamda_jax.report.gain import best_gain
+from dreamda_jax.evaluate.gain import best_gain
+from dreamda_jax.evaluate.page import tables as page_tables
 
 
 def entry(name, runs, *, std=0.01, measured_on="test", per_class=()):

@@ -9,15 +9,15 @@ import pytest
 import tqdm
 from PIL import Image
 
-from dreamda_jax.data.dataset import Summary
-from dreamda_jax.data.records import encode_image
-from dreamda_jax.report import progress as progress_file
-from dreamda_jax.report import summary
-from dreamda_jax.report.contact_sheet import ContactSheet
-from dreamda_jax.report.cost import Cost, estimated_bytes
-from dreamda_jax.report.drawing import drawable
-from dreamda_jax.report.progress import Progress
-from dreamda_jax.synthesis.statistics import Statistics
+from dreamda_jax.data.drawing import drawable
+from dreamda_jax.data.sets.dataset import Summary
+from dreamda_jax.data.sets.records import encode_image
+from dreamda_jax.generate import summary
+from dreamda_jax.generate.contact_sheet import ContactSheet
+from dreamda_jax.generate.cost import Cost, estimated_bytes
+from dreamda_jax.generate.statistics import Statistics
+from dreamda_jax.runtime import progress as progress_file
+from dreamda_jax.runtime.progress import Progress
 
 
 def flat(value):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax.report.drawing import PAPER
-from dreamda_jax.report.sample_sheet import sample_sheet
+from dreamda_jax.data.drawing import PAPER
+from dreamda_jax.finetune.sample_sheet import sample_sheet
 
 CELL, GAP, TEXT = 160, 6, 20
 

@@ -11,7 +11,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.report.training_log import TrainingLog, read_log
+from dreamda_jax.runtime.log import TrainingLog, read_log
 
 
 def events_in(directory):

@@ -6,8 +6,8 @@ import statistics
 
 import pytest
 
-from dreamda_jax.report import training_summary
-from dreamda_jax.report.training_summary import RunResult, closing_table, mean_and_std
+from dreamda_jax.train import summary as training_summary
+from dreamda_jax.train.summary import RunResult, closing_table, mean_and_std
 
 RUN = RunResult(
     seed=0,

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from dreamda_jax.reproduction import run
-from dreamda_jax.reproduction.cells import Cell, Setup, Stage
+from dreamda_jax.reproduce import run
+from dreamda_jax.reproduce.cells import Cell, Setup, Stage
 
 CONFIG = "configs/fashion.py"
 

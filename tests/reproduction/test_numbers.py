@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamda_jax.data import production_log
-from dreamda_jax.data.sample_source import SampleSource
-from dreamda_jax.data.sources import Spread
+from dreamda_jax.data.sets import production_log
+from dreamda_jax.data.sources.sample_source import SampleSource
+from dreamda_jax.data.sources.source import Spread
 from dreamda_jax.errors import UserError
-from dreamda_jax.reproduction import numbers, progress, table
-from dreamda_jax.reproduction.cells import stages
-from dreamda_jax.reproduction.children import Ended
-from dreamda_jax.reproduction.comparison_sheet import comparison_sheet
-from dreamda_jax.reproduction.scale_plot import scale_plot
+from dreamda_jax.reproduce import numbers, progress, table
+from dreamda_jax.reproduce.cells import stages
+from dreamda_jax.reproduce.children import Ended
+from dreamda_jax.reproduce.comparison_sheet import comparison_sheet
+from dreamda_jax.reproduce.scale_plot import scale_plot
 from tests.reproduction.small_study import CONFIG, cell, setup, write_json
 from tests.small_training import make_synthetic
 

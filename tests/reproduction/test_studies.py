@@ -8,9 +8,9 @@ import pytest
 
 from configs import fashion
 from dreamda_jax.errors import UserError
-from dreamda_jax.reproduction import build, preview, studies
-from dreamda_jax.reproduction.cells import stages, wanted_stages
-from dreamda_jax.reproduction.overrides import fields, given_overrides
+from dreamda_jax.reproduce import build, preview, studies
+from dreamda_jax.reproduce.cells import stages, wanted_stages
+from dreamda_jax.reproduce.overrides import fields, given_overrides
 from dreamda_jax.synthesis.dreamda import DreamDA
 from tests.reproduction.small_study import CONFIG, cell, setup
 

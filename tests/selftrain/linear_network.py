@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamda_jax.selftrain.network import Network
+from dreamda_jax.algorithms.selftrain.network import Network
 
 CLASSES, FEATURES, PIXELS = 4, 5, 12
 SHAPE = (2, 2, 3)

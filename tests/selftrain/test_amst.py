@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.selftrain.amst import Targeted, Views, head_loss, stage1_loss
-from dreamda_jax.selftrain.heads import MULTI_HEAD, SINGLE_HEAD
+from dreamda_jax.algorithms.selftrain.amst import Targeted, Views, head_loss, stage1_loss
+from dreamda_jax.algorithms.selftrain.heads import MULTI_HEAD, SINGLE_HEAD
 from tests.selftrain import linear_network as linear
 from tests.selftrain.linear_network import CLASSES, CLOSE, FEATURES, LINEAR, STATS
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.selftrain.heads import (
+from dreamda_jax.algorithms.selftrain.heads import (
     MULTI_HEAD,
     SINGLE_HEAD,
     head_logits,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.selftrain.losses import (
+from dreamda_jax.algorithms.selftrain.losses import (
     class_balance_penalty,
     consistency,
     cross_entropy,
@@ -13,7 +13,7 @@ from dreamda_jax.selftrain.losses import (
     orthogonality,
     pseudo_target,
 )
-from dreamda_jax.selftrain.softmatch import Confidence, fixed_weights, softmatch_weights
+from dreamda_jax.algorithms.selftrain.softmatch import Confidence, fixed_weights, softmatch_weights
 
 # Float32 sums of at most 50 terms against float64.
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax import mesh as meshes
-from dreamda_jax.selftrain.network import interleave, separate
+from dreamda_jax.algorithms.selftrain.network import interleave, separate
+from dreamda_jax.runtime import devices as meshes
 
 
 def some_parts(rows: int, multiples: tuple[int, ...], shape: tuple[int, ...]) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamda_jax.selftrain.pseudo_label import NO_LABEL, agreement, judge
+from dreamda_jax.algorithms.selftrain.pseudo_label import NO_LABEL, agreement, judge
 
 
 def some_verdicts(seed: int, rows: int, heads: int) -> tuple[np.ndarray, np.ndarray]:

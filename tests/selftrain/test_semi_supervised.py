@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax import mesh as meshes
-from dreamda_jax.selftrain.consistency import Consistency
-from dreamda_jax.selftrain.heads import MULTI_HEAD, SINGLE_HEAD
-from dreamda_jax.selftrain.semi_supervised import (
+from dreamda_jax.algorithms.selftrain.consistency import Consistency
+from dreamda_jax.algorithms.selftrain.heads import MULTI_HEAD, SINGLE_HEAD
+from dreamda_jax.algorithms.selftrain.semi_supervised import (
     Batch,
     HeadTraining,
     SoftLabels,
     semi_supervised_loss,
 )
-from dreamda_jax.selftrain.softmatch import Confidence, initial_confidence
+from dreamda_jax.algorithms.selftrain.softmatch import Confidence, initial_confidence
+from dreamda_jax.runtime import devices as meshes
 from tests.selftrain import linear_network as linear
 from tests.selftrain.linear_network import CLASSES, LINEAR, STATS
 

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from dreamda_jax.selftrain.losses import consistency, cross_entropy, pseudo_target
-from dreamda_jax.selftrain.softmatch import (
+from dreamda_jax.algorithms.selftrain.losses import consistency, cross_entropy, pseudo_target
+from dreamda_jax.algorithms.selftrain.softmatch import (
     Confidence,
     align_uniform,
     fixed_weights,
@@ -17,7 +17,7 @@ from dreamda_jax.selftrain.softmatch import (
     initial_confidence,
     softmatch_weights,
 )
-from dreamda_jax.training.state import new_state, update_state
+from dreamda_jax.runtime.state import new_state, update_state
 
 ARRAYS = dict(np.load(Path(__file__).parents[1] / "reference" / "usb.npz"))
 STEPS, CLASSES = len(ARRAYS["weak"]), ARRAYS["weak"].shape[-1]

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.keys import Stream
-from dreamda_jax.diffusion.schedule import make_schedule
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.keys import Stream
+from dreamda_jax.algorithms.diffusion.schedule import make_schedule
 from dreamda_jax.synthesis.method import Inputs
 
 ROOT = jax.random.key_data(jax.random.key(11))

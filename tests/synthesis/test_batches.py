@@ -1,7 +1,7 @@
 """A seed's place and company are its own, whatever else is made."""
 
 from dreamda_jax.data.loader import Seed
-from dreamda_jax.synthesis.batches import make_batches
+from dreamda_jax.generate.batches import make_batches
 
 
 def seed(index, broken=()):

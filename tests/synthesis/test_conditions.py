@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.data.loader import Seed
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.synthesis.conditions import LearnedEmbeddings
+from dreamda_jax.generate.conditions import LearnedEmbeddings
 
 LABELS = np.array([0, 1, 0, 2, 0, 1, 0, 0])  # class 2 has one image
 BROKEN = 4

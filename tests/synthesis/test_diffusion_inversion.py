@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.denoising_loss import Draw
+from dreamda_jax.algorithms.diffusion.keys import Stream
 from dreamda_jax.data.loader import Seed
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.denoising_loss import Draw
-from dreamda_jax.diffusion.keys import Stream
+from dreamda_jax.generate.conditions import LearnedEmbeddings
 from dreamda_jax.synthesis import diffusion_inversion
-from dreamda_jax.synthesis.conditions import LearnedEmbeddings
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs
 from tests.synthesis import plain_by_hand

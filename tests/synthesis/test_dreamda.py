@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.diffusion import keys as keys_lib
-from dreamda_jax.diffusion.keys import Stream
-from dreamda_jax.diffusion.schedule import make_schedule
-from dreamda_jax.models.stable_diffusion import FlaxUNetMidBlock2DCrossAttn, abstract_params
-from dreamda_jax.pipeline import DreamDAPipeline
-from dreamda_jax.report import cost
-from dreamda_jax.report.flops import count_flops
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.algorithms.diffusion.keys import Stream
+from dreamda_jax.algorithms.diffusion.schedule import make_schedule
+from dreamda_jax.generate import cost
+from dreamda_jax.models.stable_diffusion.model import FlaxUNetMidBlock2DCrossAttn, abstract_params
+from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.method import Inputs
+from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from tests.toy_network import SCHEDULER, ToyStableDiffusion
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling costs more than running

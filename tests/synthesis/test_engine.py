@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from dreamda_jax.data import dataset, records, shards
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.data.loader import Seed
-from dreamda_jax.diffusion import keys as keys_lib
+from dreamda_jax.data.sets import dataset, records, shards
 from dreamda_jax.errors import UserError
-from dreamda_jax.pipeline import DreamDAPipeline
-from dreamda_jax.synthesis import engine
-from dreamda_jax.synthesis.conditions import Prompts
+from dreamda_jax.generate import engine
+from dreamda_jax.generate.conditions import Prompts
 from dreamda_jax.synthesis.dreamda import DreamDA
+from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
 VARIANTS = 2
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.data.sources import Example
-from dreamda_jax.diffusion import imagination
-from dreamda_jax.diffusion.keys import Stream
-from dreamda_jax.models import clip
+from dreamda_jax.algorithms.diffusion import imagination
+from dreamda_jax.algorithms.diffusion.keys import Stream
+from dreamda_jax.data.sources.source import Example
+from dreamda_jax.models.clip import encoder as clip
 from dreamda_jax.synthesis.gif import ADJECTIVES, DOMAINS, Gif
 from tests.synthesis import plain_by_hand
 from tests.toy_network import ToyStableDiffusion

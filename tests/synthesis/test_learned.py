@@ -15,14 +15,14 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from dreamda_jax import mesh
-from dreamda_jax.data import dataset, shards
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.data.loader import Seed
-from dreamda_jax.diffusion import keys as keys_lib
+from dreamda_jax.data.sets import dataset, shards
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import loading
+from dreamda_jax.generate.learned import Job, Learner, Store, learn_missing
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
-from dreamda_jax.synthesis.learned import Job, Learner, Store, learn_missing
 from tests.synthesis.test_diffusion_inversion import CHANNELS, LearnableToy
 from tests.test_generate import ROOT, contents, environment, generate
 from tests.test_generate import command as generate_command

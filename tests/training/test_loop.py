@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dreamda_jax.checkpoint import Checkpoints
-from dreamda_jax.report.progress import Progress
-from dreamda_jax.report.training_log import TrainingLog, read_log
-from dreamda_jax.training.loop import Diverged, Loop
-from dreamda_jax.training.state import TrainState
+from dreamda_jax.runtime.checkpoint import Checkpoints
+from dreamda_jax.runtime.log import TrainingLog, read_log
+from dreamda_jax.runtime.loop import Diverged, Loop
+from dreamda_jax.runtime.progress import Progress
+from dreamda_jax.runtime.state import TrainState
 
 
 def first_state() -> TrainState:
@@ -137,7 +137,7 @@ def test_speed_leaves_out_validation(tmp_path, monkeypatch):
         clock[0] += 1000.0
         return {}
 
-    monkeypatch.setattr("dreamda_jax.training.loop.time.monotonic", tick)
+    monkeypatch.setattr("dreamda_jax.runtime.loop.time.monotonic", tick)
     fitted = run(tmp_path, validate=validate, log_every=1)
     assert fitted.images > 0
     assert fitted.seconds < 1000.0

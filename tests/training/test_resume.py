@@ -9,15 +9,15 @@ import threading
 import time
 from pathlib import Path
 
-from dreamda_jax import build_training
-from dreamda_jax.report.training_log import read_log
-from dreamda_jax.training_run import SupervisedTraining
+from dreamda_jax.runtime.log import read_log
+from dreamda_jax.train import build as build_training
+from dreamda_jax.train.supervised import SupervisedTraining
 from tests.small_training import make_config
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys, threading
-from dreamda_jax import train
+from dreamda_jax.train import __main__ as train
 train._train(json.loads(sys.argv[1]), False, threading.Event())
 """
 
@@ -70,9 +70,9 @@ def test_being_asked_to_stop_saves_the_step_at_hand(tmp_path):
 
 LEARN = """
 import json, sys, threading
-from dreamda_jax import build_training
-from dreamda_jax.data.sources import Spread
-from dreamda_jax.training_run import SupervisedTraining
+from dreamda_jax.train import build as build_training
+from dreamda_jax.data.sources.source import Spread
+from dreamda_jax.train.supervised import SupervisedTraining
 parts = build_training.training(json.loads(sys.argv[1]))
 parts = parts._replace(real=Spread(parts.real, 64), epoch_images=64)
 SupervisedTraining(parts).train(0, threading.Event())

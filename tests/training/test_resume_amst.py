@@ -9,17 +9,19 @@ import threading
 
 import pytest
 
-from dreamda_jax import build_training, image_sweep
-from dreamda_jax.amst_training import AmstTraining
-from dreamda_jax.report.training_log import read_log
+from dreamda_jax.runtime import image_sweep
+from dreamda_jax.runtime.log import read_log
+from dreamda_jax.train import build as build_training
+from dreamda_jax.train.amst import AmstTraining
 from tests.small_training import StopAfter, make_amst_config
 from tests.training.test_resume import ROOT, wait_for
 
 # The first portion is on the disk, the second is being judged: there it waits for the signal.
 SCRIPT = """
 import json, sys, threading, time
-from dreamda_jax import build_training, image_sweep
-from dreamda_jax.amst_training import AmstTraining
+from dreamda_jax.runtime import image_sweep
+from dreamda_jax.train import build as build_training
+from dreamda_jax.train.amst import AmstTraining
 image_sweep._PORTION = 4
 write = image_sweep._write
 def write_and_wait(file, portion):

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from dreamda_jax.training.state import new_state
-from dreamda_jax.training.step import make_step
+from dreamda_jax.runtime.state import new_state
+from dreamda_jax.runtime.step import make_step
 
 KEY = jax.random.key(3)
 INPUTS = np.array([[1.0, 2.0], [0.5, -1.0], [-2.0, 0.25]], np.float32)

@@ -13,12 +13,12 @@ from typing import Any
 
 import jax
 
-from dreamda_jax import build_training
-from dreamda_jax.amst_training import AmstTraining
-from dreamda_jax.data.verdicts import read_verdicts
-from dreamda_jax.report.training_log import read_log
-from dreamda_jax.training_programs import Programs
-from dreamda_jax.training_run import SupervisedTraining
+from dreamda_jax.data.sets.verdicts import read_verdicts
+from dreamda_jax.runtime.log import read_log
+from dreamda_jax.train import build as build_training
+from dreamda_jax.train.amst import AmstTraining
+from dreamda_jax.train.programs import Programs
+from dreamda_jax.train.supervised import SupervisedTraining
 from tests.small_training import make_amst_config, make_config
 
 

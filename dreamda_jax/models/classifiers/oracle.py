@@ -9,11 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dreamda_jax.data import staging
-from dreamda_jax.data.augment import policy
-from dreamda_jax.data.classes import label_mapping
+from dreamda_jax.algorithms.augment import policy
+from dreamda_jax.data.files import staging
+from dreamda_jax.data.sources.classes import label_mapping
 from dreamda_jax.models.classifiers import pretrained, weight_files
-from dreamda_jax.models.weights import Place
+from dreamda_jax.models.weights.load import Place
 from dreamda_jax.types import Image, Params
 
 SAMPLE = Path(__file__).parents[2] / "sample" / "oracle"

@@ -18,15 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from dreamda_jax.data import atomic, staging
+from dreamda_jax.data.files import atomic, staging
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.checkpoint_files import read_json
 from dreamda_jax.models.classifiers import resnet_tiny
 from dreamda_jax.models.classifiers.registry import Architecture, StateDict, find_architecture
 from dreamda_jax.models.classifiers.weight_files import CONFIG, WEIGHTS, find_weights
-from dreamda_jax.models.safetensors_file import list_tensors
-from dreamda_jax.models.tensor_fit import misfits, torch_axes, torch_shape
-from dreamda_jax.models.weights import Place, flax_axes, read_tensor, some
+from dreamda_jax.models.stable_diffusion.checkpoint_files import read_json
+from dreamda_jax.models.weights.load import Place, flax_axes, read_tensor, some
+from dreamda_jax.models.weights.safetensors_file import list_tensors
+from dreamda_jax.models.weights.torch_layout import misfits, torch_axes, torch_shape
 
 # Counters and constants that PyTorch stores beside the weights.
 _BUFFER = re.compile(

@@ -4,11 +4,11 @@ import os
 import re
 from pathlib import Path
 
-from dreamda_jax.data import staging
+from dreamda_jax.data.files import staging
+from dreamda_jax.data.files.file_digest import file_digest
 from dreamda_jax.errors import UserError
-from dreamda_jax.models import hub
-from dreamda_jax.models.file_digest import file_digest
-from dreamda_jax.models.weights import PICKLED_SUFFIXES
+from dreamda_jax.models.weights import hub
+from dreamda_jax.models.weights.load import PICKLED_SUFFIXES
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -1,0 +1,52 @@
+"""What sheets of images share: colours, thumbnails, and text that fits and that the font has."""
+
+import io
+import unicodedata
+from pathlib import Path
+
+from PIL import Image, ImageFont
+
+from dreamda_jax.data.files.atomic import disk_full_is_a_user_error, write_atomically
+
+Colour = tuple[int, int, int]
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+PAPER: Colour = (250, 250, 250)
+INK: Colour = (30, 30, 30)
+ACCENT: Colour = (200, 60, 40)
+
+
+def thumbnail(picture: Image.Image, side: int) -> Image.Image:
+    """An RGB square of `side` pixels."""
+    # Small images are enlarged with hard pixel edges: smoothing would flatter them.
+    small = max(picture.size) < side
+    resampling = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+    return picture.convert("RGB").resize((side, side), resampling)
+
+
+def drawable(text: str) -> str:
+    """Without accents, which Pillow's own font lacks; other scripts become question marks."""
+    plain = unicodedata.normalize("NFKD", text)
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return plain.encode("ascii", "replace").decode()
+
+
+def fit(text: str, font: Font, width: int) -> str:
+    """The text, its end cut off if it is wider than `width` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def save_png(sheet: Image.Image, path: Path) -> None:
+    """Writes a PNG, replacing an older one in one step.
+
+    Raises:
+      UserError: the disk is full.
+    """
+    encoded = io.BytesIO()
+    sheet.save(encoded, format="PNG")
+    with disk_full_is_a_user_error(path.parent, needed=encoded.tell()):
+        write_atomically(path, encoded.getvalue())

@@ -1,0 +1,260 @@
+"""The output directory of a run, records aside: whose it is, its settings, its lock, its versions.
+
+    DIR/config.json      the resolved settings; a run with other settings is refused
+    DIR/versions.json    what software made it, as of the first start
+    DIR/.lock-<i>        held while process i of the run lives; the kernel releases it on any death
+
+Several hosts may share the directory: whoever comes first creates a file, the others compare.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dreamda_jax.data.files import atomic, run_settings
+from dreamda_jax.data.files.software import software_versions
+from dreamda_jax.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock; two processes then waste work but damage nothing
+    fcntl = None  # type: ignore[assignment]
+
+_FORMAT = "dreamda_jax run"
+_MADE = (  # a shard, and what it is made of; a checkpoint of a training, a stage, a fine-tuning; …
+    *("done/*.json", "learned/*.safetensors"),
+    *("run-*/checkpoints/[0-9]*", "run-*/*/checkpoints/[0-9]*"),
+    *("checkpoints/[0-9]*", "run-*/*/verdicts.parquet"),
+)
+_LOG = logging.getLogger(__name__)
+_held_descriptors: set[int] = set()
+
+
+def _close_in_child() -> None:
+    # A forked worker would share the lock and keep it after its parent was killed.
+    for descriptor in _held_descriptors:
+        os.close(descriptor)
+    _held_descriptors.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+@dataclass
+class Run:
+    """An output directory this process holds; a context manager that lets go of it."""
+
+    directory: Path
+    resumed: bool  # the directory held a run with these settings before
+    _lock: int | None = field(default=None, repr=False)
+
+    def close(self) -> None:
+        """Release the lock; what is written stays."""
+        if self._lock is not None:
+            _held_descriptors.discard(self._lock)
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_run(directory: Path, settings: Mapping[str, Any], *, process_index: int = 0) -> Run:
+    """Create an output directory, or take up again the one made with the same settings.
+
+    Args:
+        directory: made with its parents if absent.
+        settings: everything that decides the output, nested dicts of plain values; leave out what
+            cannot change it (number of workers, log intervals).
+        process_index: of this host among those sharing the directory: each has its own lock.
+
+    Raises:
+        UserError: not a directory, holds something else, made with other settings, in use by
+            another process, or not writable.
+    """
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"The output {directory} is a file. Give a directory.")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _refuse_a_foreign_directory(directory)
+        run = Run(directory, resumed=False, _lock=_lock(directory, process_index))
+    except OSError as error:
+        raise UserError(
+            f"The output directory {directory} cannot be written ({error.strerror or error}). "
+            "Change its permissions or give another one."
+        ) from error
+    try:
+        content = {"format": _FORMAT, "settings": run_settings.plain(settings)}
+        with atomic.disk_full_is_a_user_error(directory, needed=100_000):
+            config = directory / "config.json"
+            created = atomic.create_if_absent(config, atomic.to_json(content))
+            if not created:
+                check_settings(directory, settings)
+                here = _read_config(config) or {}
+                # Nothing was made, so there is nothing to protect: take the new settings.
+                if process_index == 0 and run_settings.difference(here, content["settings"]):
+                    atomic.write_atomically(config, atomic.to_json(content))
+            _record_versions(directory)
+        run.resumed = not created
+    except BaseException:
+        run.close()
+        raise
+    return run
+
+
+def check_free_space(path: Path, *, needed: int) -> None:
+    """Compare an estimate of what is still to be written with what is free at `path`.
+
+    Raises:
+        UserError: `needed` bytes do not fit; the message gives both numbers.
+    """
+    free = free_bytes(path)
+    if needed > free:
+        raise UserError(
+            f"About {needed:,} bytes are needed in {path}, and {free:,} are free. Free some space "
+            "or give another output directory."
+        )
+
+
+def held_bytes(path: Path) -> int:
+    """Bytes of the files in a directory and below it; 0 if it is not there."""
+    total = 0
+    for file in Path(path).rglob("*"):
+        with contextlib.suppress(OSError):  # a live run may remove it in the meantime
+            total += file.lstat().st_size if file.is_file() else 0
+    return total
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes this user may still write where `path` is, or will be once it is made."""
+    path = Path(path).absolute()
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def _refuse_a_foreign_directory(directory: Path) -> None:
+    names = sorted(entry.name for entry in os.scandir(directory))
+    foreign = [name for name in names if not name.startswith((".lock-", atomic.PREFIX))]
+    config = directory / "config.json"
+    # Asked after listing: another host may be creating the run at this moment.
+    if not foreign or (config.exists() and _read_config(config) is not None):
+        return
+    if (directory / "done").is_dir():
+        raise UserError(
+            f"{directory} is the output of a run, but its config.json is missing or damaged, so it "
+            "cannot be told whether this configuration made it. Restore that file, or give another "
+            "output directory."
+        )
+    shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+    raise UserError(
+        f"The output directory {directory} holds something else: {shown}. Give a new or an empty "
+        "directory."
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+    """Settings of a `config.json` of ours; None if it is something else (the name is common)."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        return None
+    settings = content.get("settings")
+    return settings if isinstance(settings, dict) else None
+
+
+def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse settings other than those a directory was started with; writes nothing.
+
+    Raises:
+        UserError: not a directory, not a run's, or a run of other settings that has made something.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"The output {directory} is a file. Give a directory.")
+    if not directory.exists():
+        return
+    _refuse_a_foreign_directory(directory)
+    config = directory / "config.json"
+    here = _read_config(config) if config.exists() else None
+    lines = [] if here is None else run_settings.difference(here, settings)
+    if lines and _has_made_something(directory):
+        raise UserError(
+            f"{directory} was started with other settings, or by another command:\n  "
+            + "\n  ".join(lines)
+            + "\nGive another output directory or, to continue that run, its own command and "
+            "settings. (A sha256 differs where source images, labels or captions, or the model's "
+            "files, have changed.)"
+        )
+
+
+def _has_made_something(directory: Path) -> bool:
+    return any(any(directory.glob(pattern)) for pattern in _MADE)
+
+
+def _lock(directory: Path, process_index: int) -> int | None:
+    """The descriptor that holds the lock, or None where there are no locks.
+
+    Raises:
+        UserError: another live process holds it.
+    """
+    if fcntl is None:
+        return None
+    path = directory / f".lock-{process_index}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise UserError(
+            f"{directory} is in use by another process ({holder or 'just starting'}). Wait for it, "
+            "stop it, or give another output directory."
+        ) from None
+    except OSError as error:  # some network file systems have no locks
+        _LOG.warning("%s cannot be locked (%s): start only one process on it.", path, error)
+        os.close(descriptor)
+        return None
+    now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    os.ftruncate(descriptor, 0)
+    text = f"process {os.getpid()} on {socket.gethostname()}, started {now}\n"
+    os.pwrite(descriptor, text.encode(), 0)
+    _held_descriptors.add(descriptor)
+    return descriptor
+
+
+def _record_versions(directory: Path) -> None:
+    versions = software_versions()
+    path = directory / "versions.json"
+    if atomic.create_if_absent(path, atomic.to_json(versions)):
+        return
+    try:
+        lines = run_settings.difference(json.loads(path.read_bytes()), versions)
+    except (ValueError, AttributeError):
+        lines = ["versions.json is unreadable"]
+    if lines:
+        _LOG.warning(
+            "%s was started with other software, new images may differ in their last bits: %s",
+            directory,
+            "; ".join(lines),
+        )

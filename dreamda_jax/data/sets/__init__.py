@@ -1,0 +1,1 @@
+"""Sets this project writes: records, shards, verdicts, exports."""

@@ -1,0 +1,1 @@
+"""open_source: where labelled images come from."""

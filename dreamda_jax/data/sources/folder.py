@@ -1,0 +1,260 @@
+"""A folder of images: a sub-folder per class, a metadata table, or labels in file names."""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import SupportsIndex
+
+from dreamda_jax.data.files import staging
+from dreamda_jax.data.sources import folder_metadata, folder_walk
+from dreamda_jax.data.sources.folder_walk import first_few, is_image, printable
+from dreamda_jax.data.sources.labels import check_label_names, slug
+from dreamda_jax.data.sources.source import Example, checked_index, listing_fingerprint
+from dreamda_jax.errors import UserError
+
+_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}
+_SUFFIXES = ", ".join(folder_walk.IMAGE_SUFFIXES)
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSource:
+    """The images of one folder with their labels; see `open_folder`.
+
+    `source[i].content` is a path, which may be missing or damaged: that is found out, image by
+    image, when it is decoded. The order is that of the relative paths, the same on every file
+    system.
+    """
+
+    name: str
+    root: pathlib.Path
+    label_names: tuple[str, ...]
+    files: tuple[str, ...]
+    """Paths relative to `root`, with forward slashes, sorted."""
+    labels: tuple[int, ...]
+    texts: tuple[str | None, ...]
+    ignored: tuple[str, ...]
+    """What else lies in the folder: hidden and non-image files, images without a label."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: SupportsIndex) -> Example:
+        place = checked_index(index, len(self))
+        file = self.files[place]
+        return Example(
+            place, printable(file), self.labels[place], self.root / file, self.texts[place]
+        )
+
+    def fingerprint(self) -> str:
+        """Sha256 (hex) of the listing; see `sources.Source`. Where the folder lies is not in it."""
+        return listing_fingerprint(
+            {"source": "folder", "label_names": list(self.label_names)},
+            zip(map(printable, self.files), self.labels, self.texts, strict=True),
+        )
+
+
+def open_folder(
+    path: str | os.PathLike[str] | None,
+    *,
+    label_pattern: str | None = None,
+    label_names: Mapping[object, str] | Sequence[str] | None = None,
+) -> FolderSource:
+    r"""Opens an image folder in one of three layouts.
+
+    - `label_pattern` given: files anywhere below `path`; the expression is searched in each file
+      name and its first group is the label code. `r"_(\d)\.png$"` with `label_names={"0":
+      "normal", "1": "tuberculosis"}` reads Shenzhen's `CHNCXR_0001_0.png`.
+    - `metadata.jsonl` or `metadata.csv` in `path`: columns `file_name`, `label` (a string or an
+      integer) and optionally `text`, as in Hugging Face's imagefolder.
+    - otherwise `path/class/**.jpg`: a class per sub-folder, in sorted order.
+
+    Image files are known by suffix, in any case: jpg, jpeg, png, webp, bmp, gif, tif, tiff. Files
+    that the metadata lists but that are not there are no error here; they fail when decoded.
+
+    Args:
+      path: the folder; "~" is expanded.
+      label_pattern: regular expression with at least one group.
+      label_names: class names by label code (a mapping, in label order) or by integer label (a
+        sequence). Without it the codes are the names.
+
+    Returns:
+      The source. `ignored` says what was passed over.
+
+    Raises:
+      UserError: no such folder; no image; a class without an image; metadata that do not parse,
+        lack a column, a label, or leave the folder; a file name that the pattern does not match;
+        class names that collide.
+    """
+    if path is None or not os.fspath(path):  # what a config leaves open
+        raise UserError("The image folder is not set. Give --config.source.path=FOLDER.")
+    root = image_root(path)
+    if label_names is not None and not isinstance(label_names, Mapping):
+        if isinstance(label_names, str):
+            raise UserError(
+                f"label_names is the string {label_names!r}. Give a mapping from label code to "
+                "class name, or a list of names."
+            )
+        label_names = dict(enumerate(label_names))
+    names_by_code = {str(code): str(name) for code, name in (label_names or {}).items()}
+
+    metadata = folder_metadata.find_metadata(root)
+    if label_pattern is not None:
+        coded, ignored = _codes_from_names(root, label_pattern)
+    elif metadata is not None:
+        rows = folder_metadata.read_metadata(metadata)
+        coded = [(row.file_name, row.label, row.text) for row in rows]
+        listed = {row.file_name for row in rows} | {metadata.name}
+        ignored = [file for file in folder_walk.files_below(root) if file not in listed]
+    elif names_by_code:
+        raise UserError(
+            f"label_names was given, but {root} has neither metadata.jsonl nor metadata.csv and "
+            "no label_pattern was given. In a folder with a sub-folder per class the sub-folders "
+            "are the names: leave label_names out, or add label_pattern."
+        )
+    else:
+        coded, ignored = _codes_from_sub_folders(root)
+    if not coded:
+        raise UserError(
+            f"No images in {root}{_found(ignored)}. Image files end in {_SUFFIXES} (any case)."
+        )
+
+    codes, names = _classes(root, [code for _, code, _ in coded], names_by_code)
+    check_label_names(names)
+    coded.sort(key=lambda item: folder_walk.sort_key(item[0]))  # stable: captions keep their order
+    return FolderSource(
+        name=slug(root.name),
+        root=root,
+        label_names=tuple(names),
+        files=tuple(file for file, _, _ in coded),
+        labels=tuple(codes[code] for _, code, _ in coded),
+        texts=tuple(text for _, _, text in coded),
+        ignored=tuple(printable(file) for file in ignored),
+    )
+
+
+_Coded = list[tuple[str, str, str | None]]  # relative path, label code, caption
+
+
+def _codes_from_sub_folders(root: pathlib.Path) -> tuple[_Coded, list[str]]:
+    folders, loose = folder_walk.list_directory(root)
+    hidden = [f"{folder}/" for folder in folders if folder_walk.is_hidden(folder)]
+    folders = [folder for folder in folders if not folder_walk.is_hidden(folder)]
+    coded: _Coded = []
+    ignored = [*loose, *hidden]
+    empty = []
+    for folder in folders:
+        below = [f"{folder}/{file}" for file in folder_walk.files_below(root / folder)]
+        images = [file for file in below if is_image(file)]
+        coded += [(file, printable(folder), None) for file in images]
+        ignored += [file for file in below if not is_image(file)]
+        if not images:
+            empty.append(printable(folder))
+    if folders and all(folder.lower() in _SPLIT_NAMES for folder in folders):
+        suggestion = root / ("train" if "train" in folders else folders[0])
+        raise UserError(
+            f"{root} holds the splits {', '.join(folders)}, not classes. Give the path of one "
+            f"split, such as {suggestion}."
+        )
+    loose_images = [file for file in loose if is_image(file)]
+    if loose_images and not coded:
+        raise UserError(
+            f"{root} holds {len(loose_images)} images ({first_few(loose_images)}) but nothing "
+            "that gives their labels. Sort them into one sub-folder per class, or add "
+            "metadata.csv with the columns file_name and label, or set label_pattern."
+        )
+    if empty and coded:
+        raise UserError(
+            f"Class folders without a single image in {root}: {first_few(empty, 10)}. Remove them "
+            f"or add images (files ending in {_SUFFIXES})."
+        )
+    return coded, ignored
+
+
+def _codes_from_names(root: pathlib.Path, label_pattern: str) -> tuple[_Coded, list[str]]:
+    try:
+        pattern = re.compile(label_pattern)
+    except (re.error, TypeError) as error:
+        raise UserError(
+            f"label_pattern {label_pattern!r} is not a regular expression: {error}."
+        ) from error
+    if pattern.groups < 1:
+        raise UserError(
+            f"label_pattern {label_pattern!r} has no group. Put parentheses round the part of the "
+            r"file name that is the label, as in '_(\d)\.png$'."
+        )
+    coded: _Coded = []
+    ignored, unmatched = [], []
+    for file in folder_walk.files_below(root):
+        if not is_image(file):
+            ignored.append(file)
+            continue
+        match = pattern.search(file.rsplit("/", 1)[-1])
+        if match is None or not match.group(1):
+            unmatched.append(file)
+        else:
+            coded.append((file, printable(match.group(1)), None))
+    if unmatched:
+        raise UserError(
+            f"label_pattern {label_pattern!r} finds no label in the name of {len(unmatched)} of "
+            f"{len(coded) + len(unmatched)} images in {root}: {first_few(unmatched)}. Mend the "
+            "pattern or move those files away."
+        )
+    return coded, ignored
+
+
+def _classes(
+    root: pathlib.Path, codes: Iterable[str], names_by_code: Mapping[str, str]
+) -> tuple[dict[str, int], list[str]]:
+    """Label ids by code, and class names by label id."""
+    present = set(codes)
+    if not names_by_code:
+        if all(re.fullmatch(r"\d+", code) for code in present):
+            order = sorted(present, key=lambda code: (int(code), code))  # 2 before 10
+        else:
+            order = sorted(present, key=folder_walk.sort_key)
+        return {code: i for i, code in enumerate(order)}, order
+    unknown = sorted(present - names_by_code.keys())
+    if unknown:
+        raise UserError(
+            f"label_names has no name for the label code {first_few(unknown, 10)} found in {root}; "
+            f"it names {first_few(list(names_by_code), 10)}. Add the missing codes."
+        )
+    unused = [f"{code} ({name})" for code, name in names_by_code.items() if code not in present]
+    if unused:
+        raise UserError(
+            f"Classes without a single image in {root}: {first_few(unused, 10)}. Leave them out "
+            "of label_names or add images."
+        )
+    return {code: i for i, code in enumerate(names_by_code)}, list(names_by_code.values())
+
+
+def image_root(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The absolute path of an image folder; "~" is expanded.
+
+    Raises:
+      UserError: it does not exist, cannot be opened or is not a directory.
+    """
+    root = pathlib.Path(os.path.abspath(staging.local(path)))
+    try:
+        root.stat()
+    except OSError as error:
+        parent = next((p for p in root.parents if p.is_dir()), None)
+        hint = f" (the nearest folder that exists is {parent})" if parent else ""
+        raise UserError(
+            f"The image folder {root} cannot be opened: {error.strerror or error}{hint}. Check the "
+            "path."
+        ) from error
+    except ValueError as error:  # a NUL character in the path
+        raise UserError(f"{str(root)!r} is not a valid path: {error}.") from error
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is not a directory. Give the folder that holds the images (unpack an archive "
+            "first)."
+        )
+    return root
+
+
+def _found(ignored: Sequence[str]) -> str:
+    return f" (only {first_few([printable(file) for file in ignored])})" if ignored else ""

@@ -1,0 +1,173 @@
+"""`metadata.jsonl` and `metadata.csv` beside the images, as Hugging Face's imagefolder has them."""
+
+import csv
+import io
+import json
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from dreamda_jax.data.sources.folder_walk import first_few, printable
+from dreamda_jax.errors import UserError
+
+_REQUIRED = ("file_name", "label")
+
+
+class MetadataRow(NamedTuple):
+    """One image of the table."""
+
+    file_name: str
+    """Relative to the folder, forward slashes, no "." or ".."; the file need not exist."""
+    label: str
+    """The label code: a class name, or an integer in decimal."""
+    text: str | None
+
+
+def find_metadata(root: pathlib.Path) -> pathlib.Path | None:
+    """The folder's metadata file, or None.
+
+    Raises:
+      UserError: both jsonl and csv, or only a kind that is not read here (parquet).
+    """
+    found = [root / f"metadata.{suffix}" for suffix in ("jsonl", "csv")]
+    found = [file for file in found if file.is_file()]
+    if len(found) == 2:
+        raise UserError(
+            f"{root} holds both metadata.jsonl and metadata.csv. Remove one: only one can give "
+            "the labels."
+        )
+    if not found and (root / "metadata.parquet").is_file():
+        raise UserError(
+            f"{root} holds metadata.parquet, which is not supported. Save it as metadata.jsonl or "
+            "metadata.csv (pandas: `read_parquet(...).to_csv('metadata.csv', index=False)`)."
+        )
+    return found[0] if found else None
+
+
+def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
+    """Reads the table, checking every row.
+
+    Args:
+      file: `metadata.jsonl` (one JSON object a line) or `metadata.csv` (comma separated, with a
+        header), UTF-8. `label` is a string or an integer >= 0, the same kind in every row.
+
+    Returns:
+      The rows in the order of the file. One image may have several rows with different captions.
+
+    Raises:
+      UserError: a line that does not parse (with its number), a missing column, a row without a
+        label, strings and integers mixed, a `file_name` outside of the folder, one file with two
+        labels.
+    """
+    try:
+        content = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{file}, line {line}: not UTF-8. Save the file as UTF-8.") from error
+
+    parse = _jsonl_lines if file.suffix == ".jsonl" else _csv_lines
+    rows: list[MetadataRow] = []
+    first_seen: dict[str, tuple[int, str]] = {}
+    kinds: dict[type, int] = {}
+    for line, record in parse(file, content):
+        where = f"{file}, line {line}"
+        missing = [column for column in _REQUIRED if column not in record]
+        if missing:
+            raise UserError(
+                f"{where}: no column {' and no column '.join(map(repr, missing))}; there are "
+                f"{first_few(list(record), 10) or 'no columns'}. Needed are file_name and label."
+            )
+        file_name = _relative(where, record["file_name"])
+        label = _label(where, record["label"])
+        kinds.setdefault(type(label), line)
+        if len(kinds) > 1:
+            raise UserError(
+                f"{where}: label {label!r} is {_kind(label)}, but line {min(kinds.values())} has "
+                "another kind. Use strings in every row, or integers in every row."
+            )
+        earlier_line, earlier_label = first_seen.setdefault(file_name, (line, str(label)))
+        if earlier_label != str(label):
+            raise UserError(
+                f"{where}: {file_name!r} has the label {str(label)!r}, but {earlier_label!r} in "
+                f"line {earlier_line}. Keep one of the two."
+            )
+        text = record.get("text")
+        if text is not None and not isinstance(text, str):
+            raise UserError(f"{where}: text is {text!r}; it must be a string.")
+        rows.append(MetadataRow(file_name, str(label), printable(text) if text else None))
+    if not rows:
+        raise UserError(f"No images: {file} has no rows. Add a row with file_name and label.")
+    return rows
+
+
+def _jsonl_lines(file: pathlib.Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Split at "\n" only: str.splitlines would also cut at U+2028, which JSON strings may hold.
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{file}, line {number}: not valid JSON ({error}). Every line must be one object "
+                'such as {"file_name": "0001.png", "label": "cat"}.'
+            ) from error
+        if not isinstance(record, dict):
+            raise UserError(
+                f"{file}, line {number}: {type(record).__name__} instead of an object such as "
+                '{"file_name": "0001.png", "label": "cat"}.'
+            )
+        yield number, record
+
+
+def _csv_lines(file: pathlib.Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    try:
+        for record in reader:
+            if None in record:
+                raise UserError(
+                    f"{file}, line {reader.line_num}: more fields than the header has. Put quotes "
+                    "round a field that holds a comma."
+                )
+            yield reader.line_num, record
+    except csv.Error as error:
+        raise UserError(
+            f"{file}, line {reader.line_num}: not valid CSV ({error}). Check its quotes."
+        ) from error
+
+
+def _relative(where: str, file_name: object) -> str:
+    if not isinstance(file_name, str) or not file_name.strip():
+        raise UserError(f"{where}: file_name is {file_name!r}; it must name a file.")
+    # A backslash separates on Windows: what would leave the folder there is refused everywhere.
+    parts = re.split(r"[/\\]", file_name)
+    if parts[0] == "" or re.match(r"[A-Za-z]:", file_name) or ".." in parts or "\0" in file_name:
+        raise UserError(
+            f"{where}: file_name {file_name!r} leaves the folder. It must be relative to the "
+            "folder of the metadata file, without '..'."
+        )
+    relative = "/".join(part for part in file_name.split("/") if part not in ("", "."))
+    if not relative:
+        raise UserError(f"{where}: file_name is {file_name!r}; it must name a file.")
+    return relative
+
+
+def _label(where: str, label: object) -> str | int:
+    if label is None or (isinstance(label, str) and not label.strip()):
+        raise UserError(
+            f"{where}: the row has no label. Give it one or remove the row: every image needs one."
+        )
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        raise UserError(f"{where}: label {label!r} is neither a string nor an integer.")
+    if isinstance(label, str):
+        return printable(label.strip())
+    if label < 0:  # Hugging Face marks unlabelled test images with -1
+        raise UserError(f"{where}: the row has no label ({label}). Give it one or remove the row.")
+    return label
+
+
+def _kind(label: object) -> str:
+    return "a string" if isinstance(label, str) else "an integer"

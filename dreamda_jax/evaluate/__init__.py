@@ -1,0 +1,1 @@
+"""python -m dreamda_jax.evaluate: metrics, copies, advice, the HTML page."""

@@ -1,0 +1,96 @@
+"""Judge synthetic images: metrics, copies and leaks, and whether classifiers got better.
+
+    python -m dreamda_jax.evaluate --config configs/fashion.py
+    python -m dreamda_jax.evaluate --config configs/fashion.py \
+        --config.evaluate.classifiers=runs/fashion_classifier,runs/fashion_mixed,runs/fashion_amst
+    python -m dreamda_jax.evaluate --config configs/folder.py --real my_images --synthetic others \
+        --config.evaluate.inception_weights=inception.safetensors
+
+Writes `report.html`, one page to open in a browser, and `report.json`. Features are kept in
+`evaluate.cache`; run the same command again to continue an evaluation that was interrupted.
+"""
+
+import functools
+import threading
+from typing import Any
+
+from absl import flags
+
+from dreamda_jax.settings import command_line
+
+command_line.define_config_flag()
+command_line.define_dry_run_flag()
+command_line.define_host_flags()
+flags.DEFINE_string(
+    "real", None, "Real images: a folder with one sub-folder per class. Default: section source."
+)
+flags.DEFINE_string(
+    "synthetic",
+    None,
+    "Images to judge: what `generate` made, or such a folder. Default: output.path.",
+)
+
+
+def main() -> int:
+    """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
+    from dreamda_jax.runtime import distributed, interrupt
+
+    config = command_line.read_config()
+    given = {"real": flags.FLAGS.real, "synthetic": flags.FLAGS.synthetic}
+    job = functools.partial(_evaluate, config, given, flags.FLAGS.dry_run)
+    hosts = distributed.Flags(**command_line.host_flags())
+    return interrupt.exit_code(distributed.together(job, hosts))
+
+
+def _evaluate(
+    config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
+) -> int | None:
+    from dreamda_jax.data.files import staging
+    from dreamda_jax.evaluate.build import report_path
+    from dreamda_jax.runtime import distributed
+
+    output = report_path(
+        config["evaluate"].get("output"), given["synthetic"] or config["output"]["path"]
+    )
+    paths = (output, config["evaluate"].get("cache"))
+    with staging.mirrored(*paths, **distributed.mirroring()):
+        return _evaluate_here(config, given, dry_run, stop)
+
+
+def _evaluate_here(
+    config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
+) -> int | None:
+    from dreamda_jax.evaluate import build, examine, networks, report
+    from dreamda_jax.evaluate import summary as evaluation_summary
+    from dreamda_jax.runtime import devices as mesh
+
+    parts = build.evaluation(config, **given)
+    if not dry_run:
+        report.make_directory(parts.output)  # raises now rather than when all is computed
+    used = networks.open_networks(parts)
+    print(
+        evaluation_summary.start(
+            devices=mesh.describe_devices(),
+            sets={name: getattr(parts, name) for name in ("real", "synthetic", "test")},
+            num_classes=len(parts.label_names),
+            resolution=parts.view.resolution,
+            extractor=used.extractor.description,
+            output=str(parts.output),
+        ),
+        flush=True,
+    )
+    if dry_run:
+        return 0
+    sets = examine.sweep_all(parts, used, stop)
+    if sets is None:
+        return None
+    if mesh.process_index():
+        return 0  # the first one reports
+    settings: dict[str, Any] = {name: config[name] for name in ("evaluate", "clip")}
+    made = report.write_report(parts, used, sets, settings)
+    print(evaluation_summary.end(made, output=parts.output))
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.run(main)

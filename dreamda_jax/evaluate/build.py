@@ -1,0 +1,210 @@
+"""From a configuration to the checked objects that an evaluation needs."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dreamda_jax.data.files import staging
+from dreamda_jax.data.files.object_store import is_remote
+from dreamda_jax.data.sets import training_results
+from dreamda_jax.data.sources import classes
+from dreamda_jax.data.sources import source as sources
+from dreamda_jax.data.sources.folder import open_folder
+from dreamda_jax.data.sources.synthetic_source import SyntheticSource
+from dreamda_jax.errors import UserError
+from dreamda_jax.evaluate.options import Evaluate
+from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime.sweep import View
+from dreamda_jax.settings import command_line
+from dreamda_jax.settings import sections as options
+from dreamda_jax.train import options as self_training_options
+from dreamda_jax.train.build import open_held_out
+
+_MADE_BY_GENERATE = "dataset_info.json"
+
+
+class Evaluation(NamedTuple):
+    """Everything but the networks: no weight has been read yet.
+
+    Attributes:
+      options: section "evaluate".
+      clip: section "clip".
+      label_names: the classes of all sets together.
+      real: the images to compare with.
+      synthetic: the images to judge.
+      test: images that must not have leaked into the synthetic ones, or None.
+      made: `synthetic` where `generate` made it, which then tells each image's seed; else None.
+      seeds: what `made` was expanded from, where that is at hand.
+      recorded: what the synthetic set's config.json says of how it was made.
+      view: how images are read.
+      synthetic_directory: where `synthetic` lies.
+      output: directory of the report.
+      classifiers: output directories of `train`.
+      only_in: class names that one set has and the other has not, by set.
+    """
+
+    options: Evaluate
+    clip: self_training_options.Clip
+    label_names: tuple[str, ...]
+    real: sources.Source
+    synthetic: sources.Source
+    test: sources.Source | None
+    made: SyntheticSource | None
+    seeds: sources.Source | None
+    recorded: dict[str, Any]
+    view: View
+    synthetic_directory: Path
+    output: Path
+    classifiers: tuple[Path, ...]
+    only_in: dict[str, tuple[str, ...]]
+
+
+def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | None) -> Evaluation:
+    """Checks a configuration and opens what it names.
+
+    Args:
+      config: the whole of it.
+      real: an image folder, or a set that `generate` made; None: section "source".
+      synthetic: likewise; None: what `generate` makes with this configuration.
+
+    Raises:
+      UserError: a field is unknown or has a value that does not fit, or something it names is not
+        there.
+    """
+    command_line.check_sections(config, options.SECTIONS)
+    bind = functools.partial(command_line.bind, config)
+    chosen = bind("evaluate", Evaluate)
+    image = bind("image", options.Image)
+    loader = bind("loader", options.Loader)
+    directory = staging.local(synthetic or config["output"]["path"])
+    judged = _open(directory, what="synthetic")
+    compared = _open(staging.local(real), what="real") if real else _open_source(config)
+    if compared.fingerprint() == judged.fingerprint():
+        raise UserError(
+            f"the real and the synthetic images are the same set, {directory}: there is nothing to "
+            "compare. Give another --real or --synthetic."
+        )
+    test = _test(config, compared, own_section=real is not None)
+    names = classes.united(
+        *(source.label_names for source in (compared, judged, test) if source is not None)
+    )
+    recorded = _recorded(directory)
+    seeds = None
+    if isinstance(judged, SyntheticSource):
+        seeds = _seeds(compared, recorded)
+    match = functools.partial(classes.match_classes, names)
+    return Evaluation(
+        options=chosen,
+        clip=bind("clip", self_training_options.Clip),
+        label_names=names,
+        real=match(compared, what="the real set"),
+        synthetic=match(judged, what="the synthetic set"),
+        test=match(test, what="the test set") if test is not None else None,
+        made=judged if isinstance(judged, SyntheticSource) else None,
+        seeds=seeds,
+        recorded=recorded,
+        view=View(
+            resolution=recorded.get("image", {}).get("resolution", image.resolution),
+            crop=recorded.get("image", {}).get("crop", image.crop),
+            batch_size=chosen.batch_size * mesh.device_count(),
+            num_workers=loader.num_workers,
+        ),
+        synthetic_directory=directory,
+        output=staging.local(report_path(chosen.output, synthetic or config["output"]["path"])),
+        classifiers=_classifiers(chosen.classifiers),
+        only_in={
+            "real": _strangers(compared.label_names, judged.label_names),
+            "synthetic": _strangers(judged.label_names, compared.label_names),
+        },
+    )
+
+
+def report_path(given: str | None, synthetic: str) -> str:
+    """Where the report goes: as given, or beside the set and under its name."""
+    if given:
+        return given
+    if is_remote(synthetic):
+        return f"{synthetic.rstrip('/')}_report"
+    directory = Path(synthetic).expanduser()
+    if directory.name in ("", ".."):
+        directory = directory.resolve()
+    return str(directory.with_name(f"{directory.name}_report"))
+
+
+def _open_source(config: Mapping[str, Any]) -> sources.Source:
+    source = sources.open_source(**config["source"])
+    classes.check_labels(source)
+    return source
+
+
+def _open(directory: Path, *, what: str) -> sources.Source:
+    if not directory.exists():
+        made = (
+            "Make them with `python -m dreamda_jax.generate`, or give" if what != "real" else "Give"
+        )
+        raise UserError(
+            f"there are no {what} images: {directory} does not exist. {made} --{what} an image "
+            "folder, or a set that `generate` made."
+        )
+    # An unfinished run has shards and no metadata yet: opening it as a set says so.
+    if (directory / _MADE_BY_GENERATE).exists() or (directory / "done").is_dir():
+        return SyntheticSource(directory)
+    source = open_folder(directory)
+    classes.check_labels(source)
+    return source
+
+
+def _test(
+    config: Mapping[str, Any], real: sources.Source, *, own_section: bool
+) -> sources.Source | None:
+    given = config.get("test", {})
+    if own_section and not (given.get("kind") or given.get("path")):
+        return None  # a split of section `source`, whose images are not the ones looked at
+    test = open_held_out(config, "test")
+    if test is not None and test.fingerprint() == real.fingerprint():
+        raise UserError(
+            f"section test names the real images themselves ({len(test):,}): every image near its "
+            "seed would count as leaked. Give the images that classifiers are tested on, or "
+            "--config.test.split= and --config.test.path= for none."
+        )
+    return test
+
+
+def _recorded(directory: Path) -> dict[str, Any]:
+    try:
+        return json.loads((directory / "config.json").read_bytes())["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _seeds(real: sources.Source, recorded: Mapping[str, Any]) -> sources.Source | None:
+    """The source whose places are the set's seed ids: `real`, or so many of its images."""
+    digest = recorded.get("sha256", {}).get("source")
+    if digest == real.fingerprint():
+        return real
+    count = recorded.get("synthesis", {}).get("max_seeds", 0)
+    if 0 < count < len(real):
+        spread = sources.Spread(real, count)
+        if digest == spread.fingerprint():
+            return spread
+    return None
+
+
+def _classifiers(listed: str) -> tuple[Path, ...]:
+    names = dict.fromkeys(name.strip() for name in listed.split(",") if name.strip())
+    directories = tuple(map(Path, names))
+    for directory in directories:
+        if not (directory / "results.json").is_file():
+            raise UserError(
+                f"evaluate.classifiers: {directory} has no results.json, so no training has ended "
+                "there. Give output directories of `python -m dreamda_jax.train`, separated by "
+                "commas."
+            )
+        training_results.read_results(directory)  # raises now rather than when all is computed
+    return directories
+
+
+def _strangers(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    return classes.united(others, names)[len(others) :]

@@ -1,0 +1,73 @@
+"""What images are looked at with: an extractor, perhaps CLIP, and the fingerprint of copies."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from dreamda_jax.data import prompts
+from dreamda_jax.errors import UserError
+from dreamda_jax.evaluate import channels as take
+from dreamda_jax.evaluate.build import Evaluation
+from dreamda_jax.models.clip import encoder as clip
+from dreamda_jax.models.extractors import CLIP, Extractor, clip_extractor, open_extractor
+from dreamda_jax.models.weights.load import Place
+from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime.sweep import Channel
+
+
+class Networks(NamedTuple):
+    """Everything that is taken of an image.
+
+    Attributes:
+      extractor: of the features that sets are compared in.
+      channels: what is taken: its features, CLIP's embeddings, the fingerprint.
+      prompts: CLIP's embeddings of the classes' prompts, [c, d]; None: no CLIP was asked for.
+    """
+
+    extractor: Extractor
+    channels: tuple[Channel, ...]
+    prompts: np.ndarray | None
+
+
+def open_networks(parts: Evaluation) -> Networks:
+    """Loads what section "evaluate" names.
+
+    Raises:
+      UserError: one of the networks is not there.
+    """
+    options, mesh = parts.options, meshes.training_mesh()
+    place = functools.partial(meshes.place, sharding=meshes.replicated(mesh))
+    extractor = images = encoder = None
+    if options.extractor != CLIP:
+        extractor = open_extractor(
+            options.extractor,
+            inception_weights=options.inception_weights,
+            resize=options.resize,
+            place=place,
+        )
+    if options.clip or extractor is None:
+        encoder = _open_clip(parts, place)
+        images = clip_extractor(encoder, parts.clip.path)
+    extractor = extractor or images
+    assert extractor is not None
+    embeddings = None
+    if options.clip and encoder is not None:
+        texts = prompts.class_prompts(parts.label_names, parts.clip.template)
+        embeddings = np.asarray(encoder.embed_texts(encoder.params, texts))
+    # Where the extractor is CLIP, they are one channel.
+    used = {each.name: each for each in (extractor, images) if each is not None}
+    channels = [take.device_channel(mesh, each) for each in used.values()]
+    return Networks(extractor, (*channels, take.fingerprint_channel()), embeddings)
+
+
+def _open_clip(parts: Evaluation, place: Place) -> clip.Encoder:
+    try:
+        return clip.open_encoder(parts.clip.path, revision=parts.clip.revision, place=place)
+    except UserError as error:
+        if parts.options.extractor == CLIP:
+            raise
+        raise UserError(
+            f"{error}\nAnother CLIP is given as --config.clip.path; without CMMD and CLIP score "
+            "none is needed: --config.evaluate.clip=False"
+        ) from error

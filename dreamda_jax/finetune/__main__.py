@@ -1,0 +1,141 @@
+"""Adapt Stable Diffusion to your images before expanding them: the U-Net, LoRA, or new tokens.
+
+    python -m dreamda_jax.finetune --config configs/fashion.py
+    python -m dreamda_jax.finetune --config configs/pets.py --dry_run
+    python -m dreamda_jax.finetune --config configs/pets.py --config.finetune.method=lora
+    python -m dreamda_jax.finetune --config my.py --config.finetune.method=textual_inversion
+
+The result is a checkpoint in diffusers' layout: generate with --config.model.path=<output>.
+Run the same command again to continue a fine-tuning that was interrupted.
+"""
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from dreamda_jax.settings import command_line
+
+if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
+    from dreamda_jax.finetune.build import Finetuning
+    from dreamda_jax.finetune.programs import Programs
+
+command_line.define_config_flag()
+command_line.define_dry_run_flag()
+command_line.define_host_flags()
+
+
+def main() -> int:
+    """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
+    from dreamda_jax.runtime import distributed, interrupt
+
+    config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
+    job = functools.partial(_finetune, config, dry_run)
+    hosts = distributed.Flags(**command_line.host_flags())
+    return interrupt.exit_code(distributed.together(job, hosts))
+
+
+def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
+    from dreamda_jax.data.files import staging
+    from dreamda_jax.runtime import distributed
+
+    paths = (config["finetune"]["output"], config["finetune"]["cache"])
+    with staging.mirrored(*paths, **distributed.mirroring()):
+        return _finetune_here(config, dry_run, stop)
+
+
+def _finetune_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
+    from dreamda_jax.data.files import run_directory
+    from dreamda_jax.finetune import build, result, run
+    from dreamda_jax.finetune import summary as finetuning_summary
+    from dreamda_jax.runtime import devices as mesh
+    from dreamda_jax.runtime import distributed
+
+    parts = build.finetuning(config)
+    programs = run.open_programs(parts)
+    print(_summary(parts, programs), flush=True)
+    run_directory.check_settings(parts.output, parts.settings)
+    if dry_run:
+        return 0
+    distributed.check_shared(parts.output)
+    with run_directory.open_run(parts.output, parts.settings, process_index=mesh.process_index()):
+        if result.is_complete(parts.output, num_steps=parts.job.num_steps):
+            print("nothing left to do: the result is there and undamaged")
+            print(finetuning_summary.next_command(result.how_to_use(parts.output)))
+            return 0
+        closing = run.finetune(parts, programs, stop)
+    if closing is None:
+        return None
+    print(closing)
+    return 0
+
+
+def _summary(parts: "Finetuning", programs: "Programs") -> str:
+    import jax
+    import numpy as np
+
+    from dreamda_jax.data.files import run_directory
+    from dreamda_jax.finetune import summary as finetuning_summary
+    from dreamda_jax.models.stable_diffusion.model import abstract_params
+    from dreamda_jax.runtime import devices as mesh
+    from dreamda_jax.runtime.flops import count_flops
+
+    job, model = parts.job, parts.model
+    params = abstract_params(model)
+    state = programs.state_shapes(params)
+    latents = jax.ShapeDtypeStruct((1, *model.latent_shape(parts.view.resolution)), np.float32)
+    width = model.text_encoder.config.hidden_size
+    context = jax.ShapeDtypeStruct((1, model.num_tokens, width), np.float32)
+    num_bytes = _disk_bytes(state, params)
+    held = run_directory.held_bytes(parts.output)
+    run_directory.check_free_space(parts.output, needed=num_bytes - held)
+    denoise_flops = count_flops(model.denoise, params, latents, np.int32(1), context)
+    # Of a picture: two rows of the U-Net a step, for guidance.
+    picture_flops = 2 * job.sample_steps * denoise_flops
+    picture_flops += count_flops(model.decode_latents, params, latents)
+    return finetuning_summary.start(
+        devices=mesh.describe_devices(),
+        fsdp=programs.mesh.shape["fsdp"],
+        model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
+        method=job.method.replace("_", " "),
+        num_trained=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        warmup_steps=job.warmup_steps,
+        num_images=len(parts.source),
+        num_classes=len(parts.source.label_names),
+        resolution=parts.view.resolution,
+        num_steps=job.num_steps,
+        batch_size=job.batch_size,
+        accumulation=job.accumulation,
+        optimizer=f"adamw, learning rate {job.peak_learning_rate:g}, {job.schedule}",
+        weighting=f"{model.scheduler.prediction_type}, {_weighting(parts)}",
+        # Forward, backward for two, forward once more.
+        image_flops=(4 if job.remat else 3) * denoise_flops,
+        num_sheets=1 + -(-job.num_steps // job.steps_per_sheet) if job.num_samples else 0,
+        sheet_flops=job.num_samples * picture_flops,
+        num_bytes=num_bytes,
+        output=job.output,
+    )
+
+
+def _weighting(parts: "Finetuning") -> str:
+    job = parts.job
+    return {
+        "p2": f"P2 weights, gamma {job.p2_gamma:g}, k {job.p2_k:g}",
+        "min_snr": f"min-SNR weights, gamma {job.min_snr_gamma:g}",
+        "none": "no weighting",
+    }[job.weighting]
+
+
+def _disk_bytes(state: Any, params: Any) -> int:
+    """Two checkpoints that are kept and one that is being written, and the result."""
+    import jax
+
+    def size(tree: Any) -> int:
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+    return 3 * size(state) + 2 * size(params)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,133 @@
+"""What a finished fine-tuning leaves: a checkpoint in diffusers' layout, and adapters' files."""
+
+import functools
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files.digests import sha256_of
+from dreamda_jax.errors import UserError
+from dreamda_jax.finetune.build import Finetuning
+from dreamda_jax.finetune.new_tokens import EMBEDDINGS
+from dreamda_jax.models.stable_diffusion import adapter_files, loading, lora, textual_inversion
+from dreamda_jax.models.stable_diffusion.checkpoint_files import read_json
+from dreamda_jax.models.stable_diffusion.checkpoint_writer import write_checkpoint
+from dreamda_jax.types import Params
+
+PROMPTS = "prompts.jsonl"
+RESULT = "result.json"
+_PARTS = (  # of a result; the rest of the directory is the run's
+    *("model_index.json", "unet", "vae", "text_encoder", "tokenizer", "scheduler"),
+    *(adapter_files.LORA_FILE, adapter_files.TOKENS, PROMPTS),
+)
+
+
+def is_complete(output: Path, *, num_steps: int) -> bool:
+    """Whether a directory holds a finished result whose files are as they were written.
+
+    What is missing or changed is named; it can be written again from the last step's checkpoint.
+
+    Raises:
+      UserError: there is no such checkpoint any more.
+    """
+    try:
+        written = json.loads((output / RESULT).read_bytes())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    found = _sums(output)
+    wrong = sorted(name for name in written if found.get(name) != written[name])
+    for name in wrong:
+        state = "changed" if name in found else "missing"
+        print(f"damaged     {output / name} is {state}", flush=True)
+    if wrong and not (output / "checkpoints" / str(num_steps)).exists():
+        raise UserError(
+            f"{output} is no longer the result that was written, and the last checkpoint, to write "
+            f"it again, is not there. Restore the files, or remove {output / RESULT} to train "
+            "again."
+        )
+    return not wrong
+
+
+def write_result(parts: Finetuning, trained: Params, measured: Mapping[str, Any]) -> str:
+    """Writes the checkpoint into `parts.output`, and last of all `result.json`.
+
+    Args:
+      parts: the job.
+      trained: parameters of its adaptation, float32 numpy.
+      measured: to be told in `result.json`.
+
+    Returns:
+      What to add to a `generate` command to use it.
+
+    Raises:
+      UserError: the disk is full.
+    """
+    job, output = parts.job, parts.output
+    for directory in (output, *(output / part for part in _PARTS)):
+        atomic.remove_leftovers(directory)  # of a process that was killed while it wrote
+    on_host: Any = np.asarray  # nothing here is computed on a device
+    load = functools.partial(
+        loading.load_component, parts.model, parts.files, dtype=jnp.float32, place=on_host
+    )
+    changed: dict[str, Params] = {}
+    replaced: dict[str, Any] = {}
+    if job.method == "full":
+        changed["unet"] = trained
+    elif job.method == "lora":
+        scale = job.lora_alpha / job.lora_rank
+        adapter_files.write_lora(output, trained, rank=job.lora_rank, alpha=job.lora_alpha)
+        changed["unet"] = lora.merge(load("unet"), trained, scale=scale)
+    else:
+        rows: Any = trained[EMBEDDINGS]
+        adapter_files.write_tokens(output, parts.tokens, rows)
+        changed["text_encoder"] = textual_inversion.with_rows(load("text_encoder"), rows)
+        replaced["tokenizer"] = parts.text_model.tokenizer
+        config = read_json(parts.files.text_encoder.config)
+        replaced["text_config"] = {**config, "vocab_size": parts.text_model.vocabulary}
+        lines = adapter_files.class_prompt_lines(parts.source.label_names, parts.class_prompts)
+        atomic.write_atomically(output / PROMPTS, lines)
+    write_checkpoint(output, parts.files, changed=changed, load=load, **replaced)
+    content = {
+        **measured,
+        "started_from": parts.checkpoint.path,
+        "use": _use(parts),
+        "sha256": _sums(output),
+    }
+    atomic.write_atomically(output / RESULT, atomic.to_json(content))
+    return _use(parts)
+
+
+def _use(parts: Finetuning) -> str:
+    """The model, and the prompts that it was trained with."""
+    arguments = {"model.path": str(parts.output)}
+    if parts.job.method == "textual_inversion":
+        arguments["prompt.file"] = str(parts.output / PROMPTS)
+    else:
+        given = parts.settings["prompt"]
+        arguments |= {f"prompt.{name}": value for name, value in given.items() if value}
+    arguments["output.path"] = f"{parts.output}_set"
+    return " ".join(f"--config.{name}={shlex.quote(arguments[name])}" for name in arguments)
+
+
+def how_to_use(output: Path) -> str:
+    """What to add to a `generate` command to use a finished result."""
+    return json.loads((output / RESULT).read_bytes())["use"]
+
+
+def _sums(output: Path) -> dict[str, str]:
+    """Sha256 of every file of the result, by its path in `output`."""
+    files: list[Path] = []
+    for part in _PARTS:
+        path = output / part
+        files += sorted(path.rglob("*")) if path.is_dir() else [path]
+    return {
+        str(file.relative_to(output)): sha256_of(file)
+        for file in files
+        if file.is_file() and not file.name.startswith(atomic.PREFIX)
+    }

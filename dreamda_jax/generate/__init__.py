@@ -1,0 +1,1 @@
+"""python -m dreamda_jax.generate: seeds in, finished shards out."""

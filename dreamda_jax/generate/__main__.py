@@ -1,0 +1,150 @@
+"""Expand a labelled image set: every image becomes a seed, every seed n variants.
+
+    python -m dreamda_jax.generate --config configs/fashion.py
+    python -m dreamda_jax.generate --config configs/folder.py --config.source.path=my_images
+    python -m dreamda_jax.generate --config configs/pets.py --dry_run
+
+Run the same command again to continue a run that was interrupted.
+"""
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from dreamda_jax.settings import command_line
+
+if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
+    from dreamda_jax.data.files.mirror import Mirror
+    from dreamda_jax.generate import build
+    from dreamda_jax.generate.cost import Cost
+    from dreamda_jax.runtime.distributed import Hosts
+
+command_line.define_config_flag()
+command_line.define_dry_run_flag()
+command_line.define_host_flags()
+
+
+def main() -> int:
+    """Runs the job so that Ctrl-C and SIGTERM leave something to continue from."""
+    from dreamda_jax.runtime import distributed, interrupt
+
+    config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
+    job = functools.partial(_generate, config, dry_run)
+    hosts = distributed.Flags(**command_line.host_flags())
+    return interrupt.exit_code(distributed.apart(job, hosts))
+
+
+def _generate(
+    config: dict[str, Any], dry_run: bool, hosts: "Hosts", stop: threading.Event
+) -> int | None:
+    from dreamda_jax.data.files import staging
+
+    with staging.mirrored(
+        config["output"]["path"], wanted=hosts.wants, process_index=hosts.index
+    ) as mirrors:
+        return _generate_here(config, dry_run, hosts, mirrors, stop)
+
+
+def _generate_here(
+    config: dict[str, Any],
+    dry_run: bool,
+    hosts: "Hosts",
+    mirrors: "list[Mirror]",
+    stop: threading.Event,
+) -> int | None:
+    from dreamda_jax.data.files import run_directory
+    from dreamda_jax.data.sets import shards
+    from dreamda_jax.generate import build
+    from dreamda_jax.generate import run as expand
+
+    parts = build.generation(config)
+    layout = parts.layout
+    ignored = getattr(parts.source, "ignored", ())  # of image folders
+    if ignored:
+        more = ", …" if len(ignored) > 3 else ""
+        print(f"ignored   {len(ignored)} files that are no images: {', '.join(ignored[:3])}{more}")
+    for note in parts.notes:
+        print(note)
+    mine = range(hosts.index, layout.num_shards, hosts.count)
+    if dry_run:
+        run_directory.check_settings(layout.directory, parts.settings)
+        todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
+        print(_summary(parts, mine, todo, _price(parts)))
+        return 0
+    with run_directory.open_run(layout.directory, parts.settings, process_index=hosts.index):
+        shards.remove_leftovers(layout)
+        todo = shards.missing_shards(layout, shards=mine, report=print)
+        if todo:
+            price = _price(parts)
+            print(_summary(parts, mine, todo, price), flush=True)
+            expand.make_and_report(
+                *(parts, mine, todo, price, stop), process_index=hosts.index, mirrors=mirrors
+            )
+        else:
+            share = f"each of the {len(mine)} shards of this process"
+            whose = share if hosts.count > 1 else "every shard"
+            print(f"nothing left to do: {whose} is there and undamaged")
+        for mirror in mirrors:
+            expand.fetch_the_others(mirror, layout)
+        others = shards.missing_shards(
+            layout,
+            checksum=False,
+            remove_damaged=False,
+            report=lambda line: None,  # another process may be writing it
+        )
+        if not others:
+            print(expand.finish(parts, num_hosts=hosts.count))
+        elif stop.is_set():
+            return None
+        else:
+            print(
+                f"this process is done; {len(others)} shards of other processes are left: run the "
+                "same command as those, or as one process alone"
+            )
+    return 0
+
+
+def _price(parts: "build.Generation") -> "Cost":
+    from dreamda_jax.generate import cost
+
+    with command_line.as_user_error("method"):
+        return cost.price(
+            parts.model,
+            parts.method,
+            resolution=parts.image.resolution,
+            num_variants=parts.synthesis.num_variants,
+        )
+
+
+def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Cost") -> str:
+    from dreamda_jax.data.files import run_directory
+    from dreamda_jax.generate import cost, summary
+    from dreamda_jax.runtime import devices as mesh
+
+    seeds_left = sum(len(parts.layout.seed_ids(shard)) for shard in todo)
+    num_bytes = cost.estimated_bytes(
+        seeds_left * parts.synthesis.num_variants,
+        num_shards=len(todo),
+        resolution=parts.image.resolution,
+        image_format=parts.output.format,
+    )
+    run_directory.check_free_space(parts.layout.directory, needed=num_bytes)
+    return summary.start(
+        devices=mesh.describe_devices(),
+        model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
+        method=parts.method.name,
+        num_seeds=sum(len(parts.layout.seed_ids(shard)) for shard in mine),
+        seeds_left=seeds_left,
+        num_classes=len(parts.source.label_names),
+        num_variants=parts.synthesis.num_variants,
+        resolution=parts.image.resolution,
+        price=price,
+        num_bytes=num_bytes,
+        output=parts.output.path,
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,179 @@
+"""From a configuration to the checked objects a generation run needs; shared by entry points."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dreamda_jax.data import prompts
+from dreamda_jax.data.files import staging
+from dreamda_jax.data.sets import shards
+from dreamda_jax.data.sources import source as sources
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.clip import encoder as clip
+from dreamda_jax.models.stable_diffusion import (
+    checkpoint_files,
+    loading,
+)
+from dreamda_jax.models.stable_diffusion import (
+    model as stable_diffusion,
+)
+from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.settings import command_line
+from dreamda_jax.settings import sections as options
+from dreamda_jax.synthesis.bag_of_tricks import BagOfTricks
+from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
+from dreamda_jax.synthesis.dreamda import DreamDA
+from dreamda_jax.synthesis.gif import Gif
+from dreamda_jax.synthesis.method import Method
+from dreamda_jax.synthesis.sdedit import SDEdit
+from dreamda_jax.synthesis.text_to_image import TextToImage
+from dreamda_jax.train.options import Clip
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (DreamDA, TextToImage, SDEdit, BagOfTricks, Gif, DiffusionInversion)
+}
+_SECTIONS = ("model", "source", "image", "prompt", "method", "synthesis", "output", "loader")
+
+
+class Generation(NamedTuple):
+    """Everything but the parameters: no weight has been read yet.
+
+    Attributes:
+      settings: what decides the output, for comparison when a run is taken up again.
+      files: the checkpoint's files.
+      model: its networks.
+      method: how variants are made.
+      source: the labelled images.
+      choose_prompt: the prompt of each variant.
+      layout: the output's shards.
+      checkpoint: section "model"; likewise the other options.
+      notes: what a person should hear of it.
+    """
+
+    settings: dict[str, Any]
+    files: checkpoint_files.CheckpointFiles
+    model: stable_diffusion.StableDiffusion
+    method: Method
+    source: sources.Source
+    choose_prompt: prompts.ChoosePrompt
+    layout: shards.Layout
+    checkpoint: options.Model
+    image: options.Image
+    synthesis: options.Synthesis
+    output: options.Output
+    loader: options.Loader
+    notes: list[str]
+
+
+def generation(config: dict[str, Any]) -> Generation:
+    """Checks a configuration and opens what it names.
+
+    Raises:
+      UserError: a field is unknown or has a value that does not fit, or something it names is not
+        there.
+    """
+    command_line.check_sections(config, options.SECTIONS)
+    bind = functools.partial(command_line.bind, config)
+    image = bind("image", options.Image)
+    synthesis = bind("synthesis", options.Synthesis)
+    output = bind("output", options.Output)
+    loader = bind("loader", options.Loader)
+    checkpoint = bind("model", options.Model)
+    source = sources.open_source(**config["source"])
+    sources.refuse_output_inside(source, output.path)
+    if 0 < synthesis.max_seeds < len(source):
+        source = sources.Spread(source, synthesis.max_seeds)
+    method = open_method(config, label_names=source.label_names)
+    given = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
+    given = dataclasses.replace(given, draw_seed=synthesis.seed)
+    notes = []
+    if config["prompt"].get("file") is not None:
+        _check_prompts_are_used(method)
+        notes.append(f"prompts   {given.about()}")
+    files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
+    model = loading.open_model(files, dtype=checkpoint.dtype)
+    if checkpoint.attention == "auto":
+        model = model.with_attention_for(mesh.platform())
+    with command_line.as_user_error("method"):
+        method.check(model)
+    model.latent_shape(image.resolution)  # raises for a size the network cannot take
+    settings = {key: dict(config[key]) for key in _SECTIONS if key != "loader"}
+    del settings["output"]["path"]  # a data set may be moved, a checkpoint too
+    del settings["model"]["path"]
+    settings["sha256"] = {
+        "source": source.fingerprint(),
+        "model": checkpoint_files.checkpoint_fingerprint(files.directory),
+    }
+    if isinstance(method, Gif) and method.clip is not None:
+        settings["clip"] = {key: value for key, value in config["clip"].items() if key != "path"}
+        settings["sha256"]["clip"] = method.clip.digest
+    layout = shards.Layout.for_seeds(
+        staging.local(output.path),
+        name=f"{source.name}_{method.name}",
+        num_seeds=len(source),
+        seeds_per_shard=synthesis.seeds_per_shard,
+    )
+    return Generation(
+        settings,
+        files,
+        model,
+        method,
+        source,
+        method.prompts(given, label_names=source.label_names, draw_seed=synthesis.seed),
+        layout,
+        checkpoint,
+        image,
+        synthesis,
+        output,
+        loader,
+        notes,
+    )
+
+
+def _check_prompts_are_used(method: Method) -> None:
+    if method.uses_prompts:
+        return
+    hint = ""
+    if isinstance(method, Gif):
+        hint = ", or give --config.method.prompt_style=given"
+    elif isinstance(method, BagOfTricks):
+        hint = ", or give --config.method.trick=random_guidance or merged"
+    raise UserError(
+        f"prompt.file is given, but method {method.name} makes its images under prompts or "
+        f"embeddings of its own: leave prompt.file out{hint}"
+    )
+
+
+def open_method(config: Mapping[str, Any], *, label_names: Sequence[str]) -> Method:
+    """The method of a configuration, with whatever other networks it asks; no weight is read.
+
+    Raises:
+      UserError: the method or an option is unknown, a value does not fit, or CLIP is not there.
+    """
+    section = dict(config["method"])
+    name = section.pop("name", None)
+    chosen = command_line.choose(METHODS, name, "method.name")
+    known = {field.name for field in dataclasses.fields(chosen)}  # type: ignore[arg-type]
+    strangers = [field for field in section if field not in known]
+    others = {field.name for other in METHODS.values() for field in dataclasses.fields(other)}  # type: ignore[arg-type]
+    if strangers and others.issuperset(strangers):
+        raise UserError(
+            f"method {name!r} has no option {strangers[0]!r}: section method is that of another "
+            f"method. Begin with its own settings by --config FILE:{name}, such as "
+            f"--config configs/fashion.py:{name}"
+        )
+    lacking = sorted(known - {"clip"} - section.keys())
+    if lacking:
+        raise UserError(
+            f"section method lacks {', '.join(lacking)} of method {name!r}. Choose the method "
+            f"after a colon, --config FILE:{name}, not by method.name"
+        )
+    method = command_line.bind({"method": section}, "method", chosen)
+    if isinstance(method, Gif):
+        options = command_line.bind(config, "clip", Clip)
+        texts = prompts.class_prompts(label_names, options.template)
+        guide = clip.open_guide(options.path, prompts=texts, revision=options.revision)
+        method = dataclasses.replace(method, clip=guide)
+    return method

@@ -1,0 +1,184 @@
+"""Makes the missing shards of a run, and finishes it: weights, loader, engine, report together."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from dreamda_jax.algorithms.diffusion import keys as keys_lib
+from dreamda_jax.data.files.mirror import Mirror
+from dreamda_jax.data.sets import dataset, production_log, shards
+from dreamda_jax.generate import conditioning, engine, production, summary
+from dreamda_jax.generate.build import Generation
+from dreamda_jax.generate.cost import Cost
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.synthesis.gif import Gif
+from dreamda_jax.synthesis.pipeline import DreamDAPipeline
+from dreamda_jax.types import Params
+
+
+def make_and_report(
+    parts: Generation,
+    mine: range,
+    todo: list[int],
+    price: Cost,
+    stop: threading.Event,
+    *,
+    process_index: int,
+    mirrors: Sequence[Mirror] = (),
+) -> None:
+    """Loads the weights, makes the missing shards, and says and records how that went.
+
+    Args:
+      parts: the run.
+      mine: the shards of this process.
+      todo: of them, those to make.
+      price: of one image.
+      stop: when set, no further batch is started.
+      process_index: of this process; each has a production log of its own.
+      mirrors: of the output, if that is in an object store.
+
+    Raises:
+      UserError: see `make_missing`.
+    """
+    pipeline, params = DreamDAPipeline(parts.model), load_params(parts)
+    finished = sorted(set(mine) - set(todo))
+    statistics = make_missing(
+        parts,
+        pipeline,
+        params,
+        todo=todo,
+        finished=finished,
+        stop=stop,
+        mine=mine,
+        refresh=lambda: _fetch_learned(mirrors),
+    )
+    print(summary.made(statistics, noise_scale=parts.method.noise_scale))
+    session = summary.session(statistics, devices=mesh.describe_devices(), price=price)
+    production_log.append_session(parts.layout.directory, session, process_index=process_index)
+
+
+def make_missing(
+    parts: Generation,
+    pipeline: DreamDAPipeline,
+    params: Params,
+    *,
+    todo: list[int],
+    finished: list[int],
+    stop: threading.Event,
+    mine: Sequence[int] | None = None,
+    refresh: Callable[[], None] = lambda: None,
+) -> engine.Statistics:
+    """Makes the shards `todo` of `parts.layout`, with a progress bar and a contact sheet.
+
+    Args:
+      parts: the run.
+      pipeline: its model, with the programs compiled so far.
+      params: parameters on the devices.
+      todo: the shards to make.
+      finished: those that are there already, for the progress and the contact sheet.
+      stop: when set, no further batch is started.
+      mine: the shards of this process; default: all.
+      refresh: see `learned.Job`.
+
+    Raises:
+      UserError: the disk is full, or the network's output is not a number.
+    """
+    image, synthesis = parts.image, parts.synthesis
+    # All at once: one small compilation, whatever the size of the last batch.
+    root = jax.random.key_data(jax.random.key(synthesis.seed))
+    keys = np.asarray(keys_lib.seed_keys(root, np.arange(parts.layout.num_seeds)))
+    conditions = conditioning.open_conditions(
+        parts, pipeline, params, keys, mine=mine, stop=stop, refresh=refresh
+    )
+    if conditions is None:
+        return engine.Statistics()
+    report = production.Production(
+        parts.layout,
+        parts.source,
+        finished=finished,
+        todo=todo,
+        num_variants=synthesis.num_variants,
+        resolution=image.resolution,
+        crop=image.crop,
+    )
+    job = engine.Job(
+        pipeline=pipeline,
+        params=params,
+        method=parts.method,
+        layout=parts.layout,
+        label_names=parts.source.label_names,
+        conditions=conditions,
+        keys=keys,
+        num_variants=synthesis.num_variants,
+        seeds_per_device=synthesis.seeds_per_device,
+        image_format=parts.output.format,
+        image_quality=parts.output.quality,
+    )
+    ids = [index for shard in todo for index in parts.layout.seed_ids(shard)]
+    seeds = conditioning.load_seeds(parts, ids, num_workers=parts.loader.num_workers)
+    with contextlib.closing(seeds), contextlib.closing(report.progress):
+        return engine.make_shards(job, seeds, stop=stop, report=report)
+
+
+def load_params(parts: Generation) -> Params:
+    """All parameters a run needs, on every local device.
+
+    Raises:
+      UserError: weights are damaged or pickled, do not fit the model, or are not finite.
+    """
+    params = loading.load_params(parts.model, parts.files, place=mesh.replicate)
+    if isinstance(parts.method, Gif) and parts.method.clip is not None:
+        params["clip"] = parts.method.clip.load(mesh.replicate)
+    return params
+
+
+def _fetch_learned(mirrors: Sequence[Mirror]) -> None:
+    """Brings here the embeddings that other hosts have learnt, and theirs what this one has."""
+    for mirror in mirrors:
+        mirror.push()
+        mirror.pull(lambda name: name.startswith("learned/"))
+
+
+def fetch_the_others(mirror: Mirror, layout: shards.Layout) -> None:
+    """Brings here what other hosts made, once all of it is in the store.
+
+    Raises:
+      UserError: the store cannot be reached or refuses.
+    """
+    mirror.push()
+    there = mirror.store.list()
+    markers = (layout.marker(shard) for shard in range(layout.num_shards))
+    if all(str(marker.relative_to(layout.directory)) in there for marker in markers):
+        mirror.pull()
+
+
+def finish(parts: Generation, *, num_hosts: int) -> str:
+    """Writes the metadata of a set whose shards are all there.
+
+    Args:
+      parts: the run.
+      num_hosts: that made it; of several each has drawn its own shards only.
+
+    Returns:
+      What to say of it.
+
+    Raises:
+      UserError: a shard is missing, no image at all was made, or the disk is full.
+    """
+    side = parts.image.resolution
+    if num_hosts > 1:
+        production.draw_contact_sheet(
+            parts.layout, parts.source, resolution=side, crop=parts.image.crop
+        )
+    made = dataset.finish(
+        parts.layout,
+        label_names=parts.source.label_names,
+        image_shape=(side, side, 3),
+        image_format=parts.output.format,
+        description=f"{parts.source.name} expanded by dreamda_jax ({parts.method.name}).",
+    )
+    return summary.end(parts.layout.directory, made)

@@ -1,0 +1,103 @@
+"""The lines a run begins and ends with."""
+
+from pathlib import Path
+from typing import Any
+
+from dreamda_jax.data.sets.dataset import Summary
+from dreamda_jax.generate.cost import Cost
+from dreamda_jax.generate.statistics import Statistics
+from dreamda_jax.runtime.progress import readable_rate
+
+
+def start(
+    *,
+    devices: str,
+    model: str,
+    method: str,
+    num_seeds: int,
+    seeds_left: int,
+    num_classes: int,
+    num_variants: int,
+    resolution: int,
+    price: Cost,
+    num_bytes: int,
+    output: str,
+) -> str:
+    """What is about to be made, on what, and at what cost."""
+    images, done = seeds_left * num_variants, (num_seeds - seeds_left) * num_variants
+    resumed = f" ({done:,} are there already)" if done else ""
+    return "\n".join(
+        [
+            f"devices   {devices}",
+            f"model     {model}",
+            f"seeds     {num_seeds:,} images of {num_classes} classes, {resolution}x{resolution}",
+            f"images    {images:,} to make with {method}, {num_variants} per seed{resumed}",
+            f"cost      {price.unet_rows:.1f} U-Net rows, {readable_flops(price.flops)} per image; "
+            f"{readable_flops(price.flops * images)} in all",
+            f"output    {output}, at most about {readable_bytes(num_bytes)}",
+        ]
+    )
+
+
+def made(statistics: Statistics, *, noise_scale: float | None) -> str:
+    """How a run went: speed without compilation, and the perturbation in proportion."""
+    lines = []
+    if statistics.seconds:
+        rate = statistics.images_in_seconds / statistics.seconds
+        lines.append(
+            f"speed     {readable_rate(rate)} after compilation; the devices waited for the host "
+            f"{statistics.device_wait_share:.1%} of the time"
+        )
+    if statistics.batches and noise_scale is not None:
+        lines.append(
+            f"noise     RMS of the perturbed features {statistics.site_rms:.2f}, "
+            f"noise_scale {noise_scale:g}"
+        )
+    if statistics.enlarged:
+        lines.append(
+            f"note      {statistics.enlarged:,} seed images are smaller than the target size and "
+            "were enlarged"
+        )
+    return "\n".join(lines)
+
+
+def session(statistics: Statistics, *, devices: str, price: Cost) -> dict[str, Any]:
+    """The same for machines: a line of `data.production_log`."""
+    return {
+        "devices": devices,
+        "images": statistics.images,
+        "seconds": statistics.seconds,
+        "images_in_seconds": statistics.images_in_seconds,
+        "site_rms": statistics.site_rms,
+        "flops_per_image": price.flops,
+        "unet_rows_per_image": price.unet_rows,
+    }
+
+
+def end(directory: Path, made: Summary) -> str:
+    """Where everything is, and what to do next."""
+    lines = [
+        f"done      {made.num_records:,} images, {readable_bytes(made.num_bytes)}, in {directory}",
+        f"look at   {directory / 'contact_sheet.png'}",
+        f"next      python -m dreamda_jax.export --input {directory} --to imagefolder "
+        f"--output {directory}_images",
+    ]
+    if made.num_skipped:
+        skipped = directory / "skipped.jsonl"
+        lines.insert(1, f"skipped   {made.num_skipped:,} seed images, reasons in {skipped}")
+    return "\n".join(lines)
+
+
+def readable_bytes(count: float) -> str:
+    """Such as "3.4 GB", in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def readable_flops(flops: float) -> str:
+    """Such as "1,450 TFLOP" or "0.0123 TFLOP"."""
+    tera = flops / 1e12
+    return f"{tera:,.0f} TFLOP" if tera >= 100 else f"{tera:.3g} TFLOP"

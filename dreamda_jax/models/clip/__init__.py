@@ -1,0 +1,1 @@
+"""CLIP: encoder, files, preprocessing."""

@@ -1,0 +1,1 @@
+"""FID's Inception-v3."""

@@ -1,0 +1,1 @@
+"""Stable Diffusion: the only import of diffusers."""

@@ -1,0 +1,248 @@
+"""Find a checkpoint's files: a local directory or a Hugging Face hub id, in diffusers' layout."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dreamda_jax.data.files import staging
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.weights import hub
+from dreamda_jax.models.weights.load import PICKLED_SUFFIXES, pickled_weights, shard_files
+
+LAYOUT = """\
+    unet/          config.json, diffusion_pytorch_model.safetensors
+    vae/           config.json, diffusion_pytorch_model.safetensors
+    text_encoder/  config.json, model.safetensors
+    tokenizer/     vocab.json, merges.txt, tokenizer_config.json
+    scheduler/     scheduler_config.json"""
+
+_WEIGHTS = {
+    "unet": ("diffusion_pytorch_model", "diffusion_flax_model.msgpack"),
+    "vae": ("diffusion_pytorch_model", "diffusion_flax_model.msgpack"),
+    "text_encoder": ("model", "flax_model.msgpack"),
+}
+_CONFIGS = {
+    "unet": "config.json",
+    "vae": "config.json",
+    "text_encoder": "config.json",
+    "scheduler": "scheduler_config.json",
+}
+_SHARD = "-*-of-*.safetensors"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SAMPLE_BYTES = 1 << 20
+_SAMPLE = Path(__file__).parents[2] / "sample" / "tiny_sd"
+
+
+class ComponentFiles(NamedTuple):
+    """One network: its config and one weight file (or the index of a sharded one)."""
+
+    config: Path
+    weights: Path
+
+
+class CheckpointFiles(NamedTuple):
+    """Where the parts of a checkpoint lie on this machine."""
+
+    directory: Path
+    unet: ComponentFiles
+    vae: ComponentFiles
+    text_encoder: ComponentFiles
+    tokenizer: Path  # a directory
+    scheduler: Path
+
+
+def find_checkpoint(
+    path: str | os.PathLike[str], *, revision: str | None = None
+) -> CheckpointFiles:
+    """Find, and for a hub id download, the files of a checkpoint.
+
+    Per network the first of these is taken: the plain `.safetensors`, a sharded index, the `.fp16`
+    or `.bf16` variant, Flax msgpack. Nothing else is downloaded.
+
+    Args:
+        path: a directory in diffusers' layout, a hub id such as "org/name", or "sample" for the
+            packaged tiny model. A directory of that name wins over the hub.
+        revision: branch, tag or commit on the hub; ignored for a directory.
+
+    Raises:
+        UserError: no such directory, a part is missing, only pickled weights are there, or the hub
+            cannot be reached or refuses; the message says what to download and where to put it.
+    """
+    directory = staging.local(path)
+    if path == "sample" and not directory.exists():
+        directory = _SAMPLE
+    if directory.is_file():
+        raise _single_file(directory)
+    if not directory.is_dir():
+        if not _HUB_ID.fullmatch(str(path)):
+            raise UserError(
+                f"{path}: no such directory. Give a directory in diffusers' layout:\n{LAYOUT}\n"
+                "or a hub id such as org/name."
+            )
+        directory = _download(str(path), revision=revision)
+    elif (directory / "checkpoints").is_dir() and not (directory / "unet").is_dir():
+        raise UserError(
+            f"{directory} is a training that has not ended: run its command again to continue it."
+        )
+    names = _list_directory(directory)
+    chosen = _choose(names, where=str(directory))
+    return CheckpointFiles(
+        directory=directory,
+        unet=ComponentFiles(directory / _config("unet"), directory / chosen["unet"]),
+        vae=ComponentFiles(directory / _config("vae"), directory / chosen["vae"]),
+        text_encoder=ComponentFiles(
+            directory / _config("text_encoder"), directory / chosen["text_encoder"]
+        ),
+        tokenizer=directory / "tokenizer",
+        scheduler=directory / _config("scheduler"),
+    )
+
+
+def checkpoint_fingerprint(path: str | os.PathLike[str], *, revision: str | None = None) -> str:
+    """Hash a checkpoint so that another one under the same name is noticed, without reading it all.
+
+    SHA-256 over the names and contents of the config and tokenizer files and, per weight file,
+    its name, its size and 1 MiB samples at start, middle and end. The directory's own name does not
+    matter.
+
+    Raises:
+        UserError: as `find_checkpoint`.
+    """
+    files = find_checkpoint(path, revision=revision)
+    small = [files.unet.config, files.vae.config, files.text_encoder.config, files.scheduler]
+    small += [file for file in files.tokenizer.iterdir() if file.is_file()]
+    networks = (files.unet, files.vae, files.text_encoder)
+    weights = [shard for network in networks for shard in shard_files(network.weights)]
+    digest = hashlib.sha256()
+    for file in sorted(small):
+        content = file.read_bytes()
+        _update(digest, file.relative_to(files.directory), len(content), content)
+    for file in sorted(weights):
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            samples = []
+            for start in (0, size // 2, size - _SAMPLE_BYTES):
+                stream.seek(max(start, 0))
+                samples.append(stream.read(_SAMPLE_BYTES))
+        _update(digest, file.relative_to(files.directory), size, b"".join(samples))
+    return digest.hexdigest()
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a config file; UserError where it is no JSON object."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error}).") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file}: holds no JSON object.")
+    return config
+
+
+def _update(digest: "hashlib._Hash", name: Path, size: int, content: bytes) -> None:
+    digest.update(f"{name.as_posix()}\0{size}\0".encode())
+    digest.update(content)
+
+
+def _config(component: str) -> str:
+    return f"{component}/{_CONFIGS[component]}"
+
+
+def _list_directory(directory: Path) -> set[str]:
+    parts = [*_CONFIGS, "tokenizer"]
+    found = (directory / part for part in parts if (directory / part).is_dir())
+    return {f"{part.name}/{file.name}" for part in found for file in part.iterdir()}
+
+
+def _choose(names: set[str], *, where: str) -> dict[str, str]:
+    """Pick one weight file per network out of relative names; complain about all that is absent."""
+    absent = [_config(part) for part in _CONFIGS if _config(part) not in names]
+    slow_tokenizer = {"tokenizer/vocab.json", "tokenizer/merges.txt"}
+    if not slow_tokenizer <= names and "tokenizer/tokenizer.json" not in names:
+        absent += sorted(slow_tokenizer - names)
+    chosen = {}
+    pickled = []
+    for component in _WEIGHTS:
+        candidates = [name for name in _candidates(component) if name in names]
+        pickles = _pickles(names, component)
+        if candidates:
+            chosen[component] = candidates[0]
+        elif pickles:
+            pickled.append(pickles[0])
+        else:
+            absent.append(f"{component}/*.safetensors")
+    if absent:
+        raise UserError(
+            f"{where}: not a complete Stable Diffusion checkpoint, it lacks {', '.join(absent)}. "
+            f"The layout expected:\n{LAYOUT}"
+        )
+    if pickled:
+        raise pickled_weights(Path(where) / pickled[0])
+    return chosen
+
+
+def _candidates(component: str) -> list[str]:
+    stem, msgpack = _WEIGHTS[component]
+    endings = ["safetensors", "safetensors.index.json"]
+    for variant in ("fp16", "bf16"):
+        # diffusers and transformers spell the index of a variant differently.
+        endings += [
+            f"{variant}.safetensors",
+            f"safetensors.index.{variant}.json",
+            f"{variant}.safetensors.index.json",
+        ]
+    return [f"{component}/{stem}.{ending}" for ending in endings] + [f"{component}/{msgpack}"]
+
+
+def _pickles(names: Iterable[str], component: str) -> list[str]:
+    return sorted(
+        n for n in names if n.startswith(f"{component}/") and n.endswith(PICKLED_SUFFIXES)
+    )
+
+
+def _single_file(file: Path) -> UserError:
+    if file.suffix in PICKLED_SUFFIXES:
+        return pickled_weights(file)
+    return UserError(
+        f"{file}: a single file, but a directory in diffusers' layout is needed. Convert it once, "
+        "in an environment with torch and diffusers:\n"
+        "    from diffusers import StableDiffusionPipeline\n"
+        f'    pipeline = StableDiffusionPipeline.from_single_file("{file}")\n'
+        '    pipeline.save_pretrained("converted", safe_serialization=True)\n'
+        "and use the new directory: --config.model.path=converted"
+    )
+
+
+def _download(repo_id: str, *, revision: str | None) -> Path:
+    """Download the needed files, or fall back on the local cache if the hub cannot be reached."""
+    return hub.fetch_snapshot(
+        repo_id,
+        revision=revision,
+        patterns=lambda names: _patterns(_choose(names, where=repo_id)),
+        list_files=_list_directory,
+        by_hand=_by_hand(repo_id),
+    )
+
+
+def _patterns(chosen: dict[str, str]) -> list[str]:
+    patterns = ["model_index.json", "tokenizer/*", *map(_config, _CONFIGS), *chosen.values()]
+    for name in chosen.values():
+        if name.endswith(".json"):
+            patterns.append(name.split(".safetensors")[0] + _SHARD)
+            # transformers' variants: model.fp16-00001-of-00002.safetensors, diffusers' the same.
+            patterns.append(name.split(".safetensors")[0] + ".*" + _SHARD)
+    return patterns
+
+
+def _by_hand(repo_id: str) -> str:
+    parts = (*(f"{part}/{stem}.safetensors" for part, (stem, _) in _WEIGHTS.items()), "*.json")
+    include = " ".join(f'"{part}"' for part in (*parts, "tokenizer/*"))
+    name = repo_id.rsplit("/", 1)[-1]
+    return (
+        f"    hf download {repo_id} --include {include} --local-dir {name}\n"
+        f"copy the directory here and give its path: --config.model.path={name}"
+    )

@@ -1,0 +1,1 @@
+"""From files on disk or hub to Flax arrays."""

@@ -1,0 +1,46 @@
+"""Whether the tensors of a PyTorch state dict are those a network needs, and if not, why."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dreamda_jax.models.weights.load import flax_axes, some
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""By name, in PyTorch's layout."""
+
+
+def misfits(found: Shapes, want: Shapes, *, optional: Shapes | None = None) -> str:
+    """What is missing, unexpected or of another shape, in words; empty if everything fits.
+
+    Args:
+        found: what the file holds.
+        want: what the network needs.
+        optional: what the file may hold besides.
+    """
+    known = {**want, **(optional or {})}
+    missing = [name for name in want if name not in found]
+    unexpected = [name for name in found if name not in known]
+    reshaped = [
+        f"{name} {found[name]} instead of {shape}"
+        for name, shape in known.items()
+        if name in found and found[name] != shape
+    ]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of {len(want)} tensors are missing: {some(missing)}")
+    if unexpected:
+        problems.append(f"{len(unexpected)} tensors are unexpected: {some(unexpected)}")
+    if reshaped:
+        problems.append(f"{len(reshaped)} tensors have another shape: {some(reshaped)}")
+    return "; ".join(problems)
+
+
+def torch_axes(leaf: str, rank: int) -> tuple[int, ...]:
+    """Flax's axes in PyTorch's order, of a parameter named `leaf`: the inverse of `flax_axes`."""
+    return tuple(int(axis) for axis in np.argsort(flax_axes(leaf, rank)))
+
+
+def torch_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape PyTorch gives what Flax gives `shape`."""
+    return tuple(shape[axis] for axis in torch_axes(leaf, len(shape)))

@@ -1,0 +1,1 @@
+"""python -m dreamda_jax.plan: what a job takes on hardware that is not here."""

@@ -1,0 +1,75 @@
+"""Devices to compile for, without one of them being here."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from dreamda_jax.errors import UserError
+from dreamda_jax.plan.targets import Chip, Target
+
+_CARDS = Path(__file__).parent / "cards"
+_PLUGINS = {
+    "tpu": ("libtpu", "TPU", "tpu"),
+    "cuda": ("jax_cuda12_plugin", "CUDA", "cuda12"),
+}
+
+
+def check_plugin(target: Target) -> None:
+    """Whether the compiler for a target is installed.
+
+    Raises:
+      UserError: it is not; the message has the command that installs it.
+    """
+    if target.chip.platform not in _PLUGINS:
+        return
+    module, kind, extra = _PLUGINS[target.chip.platform]
+    if importlib.util.find_spec(module) is None:
+        raise UserError(
+            f"compiling for {target.name} needs the {kind} compiler, whose package {module} is not "
+            f"installed: pip install 'dreamda-jax[{extra}]' (no such device has to be there). "
+            "With --fast nothing is compiled."
+        )
+
+
+def target_devices(target: Target) -> list[Any]:
+    """All devices of a target, host by host; arrays cannot be put on them.
+
+    Raises:
+      UserError: the compiler is not installed, or does not know such devices.
+    """
+    if target.topology is None:
+        return jax.local_devices()
+    check_plugin(target)
+    options = dict(target.topology)
+    if target.chip.platform == "cuda":
+        card = _CARDS / f"{target.name.partition('x')[0]}.txt"
+        options |= {"topology_name": "", "target_config": card.read_text()}
+    try:
+        described = topologies.get_topology_desc(platform=target.chip.platform, **options)
+    except Exception as error:  # whatever the plug-in of the day raises
+        raise UserError(
+            f"the installed {_PLUGINS[target.chip.platform][1]} compiler cannot compile for "
+            f"{target.name}: {str(error).splitlines()[0]}"
+        ) from error
+    return list(described.devices)
+
+
+def pretended(target: Target) -> list[Any]:
+    """CPU devices in the place of the target's, as `environment.prepare` asked for: to trace on."""
+    return jax.local_devices()[: target.num_devices]
+
+
+def this_machine() -> Target:
+    """The CPU that is here; its speed is not known."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    chip = Chip("this machine's CPU", "cpu", float(memory), {}, 0.0)
+    return Target("cpu", chip, len(jax.local_devices()), None)
+
+
+def of_one_host(devices: list[Any]) -> list[Any]:
+    """Those of them that the first process drives."""
+    return [device for device in devices if device.process_index == devices[0].process_index]

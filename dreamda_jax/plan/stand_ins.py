@@ -1,0 +1,130 @@
+"""Networks and image sets for a plan: what is on this machine, else what is known about it.
+
+A plan needs neither weights nor images, only shapes and numbers of them.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, SupportsIndex
+
+from dreamda_jax.data.sources import source as sources
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion, from_configs
+from dreamda_jax.plan.known_configs import SD15, SD21, KnownConfigs
+
+_CHECKPOINTS: dict[str, tuple[str, KnownConfigs]] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": ("Stable Diffusion 1.5", SD15),
+    "runwayml/stable-diffusion-v1-5": ("Stable Diffusion 1.5", SD15),
+    "stabilityai/stable-diffusion-2-1": ("Stable Diffusion 2.1", SD21),
+}
+# (classes, images by split), from https://www.tensorflow.org/datasets/catalog
+_SETS: dict[str, tuple[int, dict[str, int]]] = {
+    "oxford_iiit_pet": (37, {"train": 3_680, "test": 3_669}),
+    "cars196": (196, {"train": 8_144, "test": 8_041}),
+    "caltech101": (102, {"train": 3_059}),
+    "stl10": (10, {"train": 5_000, "test": 8_000, "unlabelled": 100_000}),
+}
+
+
+class StandIn:
+    """So many images of so many classes, in turn, without pixels."""
+
+    def __init__(self, name: str, num_images: int, num_classes: int) -> None:
+        self.name = re.sub(r"\W+", "_", name.lower())
+        self.label_names = tuple(f"class {number}" for number in range(num_classes))
+        self._length = num_images
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: SupportsIndex) -> sources.Example:
+        place = sources.checked_index(index, self._length)
+        return sources.Example(place, f"image {place}", place % len(self.label_names), b"")
+
+    def fingerprint(self) -> str:
+        """Of nothing."""
+        return "stand-in"
+
+
+class Opened(NamedTuple):
+    """A model or an image set, and what was assumed about it."""
+
+    value: Any
+    assumed: list[str]
+
+
+def open_networks(path: str, *, revision: str | None, dtype: str) -> Opened:
+    """The networks of a checkpoint; of the well-known ones also where they are not here.
+
+    Returns:
+      A `StableDiffusion`, without a tokenizer where the checkpoint is not here.
+
+    Raises:
+      UserError: the checkpoint is neither here nor well known.
+    """
+    known = _CHECKPOINTS.get(path)
+    try:
+        files = checkpoint_files.find_checkpoint(path, revision=revision)
+    except UserError:
+        if known is None:
+            raise
+        return Opened(
+            _networks(known[1], dtype), [f"the networks of {known[0]}: {path} is not here"]
+        )
+    return Opened(loading.open_model(files, dtype=dtype), [])
+
+
+def open_images(
+    options: Mapping[str, Any],
+    *,
+    num_images: int | None,
+    num_classes: int | None,
+    what: str = "section source",
+) -> Opened:
+    """An image set, or its size.
+
+    Args:
+      options: of `sources.open_source`.
+      num_images: takes so many to be there, whatever is there.
+      num_classes: likewise.
+      what: the set, for messages.
+
+    Raises:
+      UserError: the set is neither here nor well known, and no size was given.
+    """
+    name = str(options.get("name") or options.get("path") or options.get("kind"))
+    if num_images and num_classes:
+        given = f"{num_images:,} images of {num_classes} classes, as given"
+        return Opened(StandIn(name, num_images, num_classes), [f"{name}: {given}"])
+    try:
+        source: Any = sources.open_source(**options)
+    except UserError as error:
+        classes, sizes = _SETS.get(name.split(":")[0], (0, {}))
+        count = num_images or sizes.get(str(options.get("split")))
+        classes = num_classes or classes
+        if not count or not classes:
+            raise UserError(
+                f"{what} cannot be opened, and a plan needs its size: give --num_images and "
+                f"--num_classes. ({error})"
+            ) from error
+        return Opened(
+            StandIn(name, count, classes),
+            [f"{name} has {count:,} images of {classes} classes: it is not here"],
+        )
+    if num_images or num_classes:
+        count, classes = num_images or len(source), num_classes or len(source.label_names)
+        return Opened(
+            StandIn(name, count, classes), [f"{name}: {count:,} images of {classes} classes"]
+        )
+    return Opened(source, [])
+
+
+def _networks(known: KnownConfigs, dtype: str) -> StableDiffusion:
+    return from_configs(
+        unet_config=known.unet,
+        vae_config=known.vae,
+        text_config=known.text_encoder,
+        scheduler_config=known.scheduler,
+        dtype=dtype,
+    )

@@ -1,1 +1,0 @@
-"""Descriptions of each class for `generate`, by a language model or from word lists."""

@@ -1,0 +1,1 @@
+"""python -m dreamda_jax.prompts: descriptions of each class."""

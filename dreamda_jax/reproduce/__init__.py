@@ -1,0 +1,1 @@
+"""python -m dreamda_jax.reproduce: the paper's tables, cell by cell."""

@@ -1,0 +1,57 @@
+"""Which stages of a cell are finished, for a study that is taken up again.
+
+DIR/cells/CELL/finished/STAGE.json    the command that has ended well, and how long it took
+DIR/cells/CELL/STAGE.log              what it printed
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dreamda_jax.data.files import atomic
+from dreamda_jax.reproduce.cells import Stage
+
+
+def log_file(directory: Path, stage: Stage) -> Path:
+    """Where the stage's output goes."""
+    return directory / f"{stage.name}.log"
+
+
+def finished(directory: Path, stage: Stage, *, digest: str) -> dict[str, Any] | None:
+    """What is noted of a stage that this very command has finished with this configuration.
+
+    Returns:
+      None if it has not, or if its result is gone.
+    """
+    try:
+        note = json.loads(_note(directory, stage.name).read_bytes())
+        same = note["command"] == stage.command and note["config"] == digest
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return note if same and stage.result.exists() else None
+
+
+def note_finished(directory: Path, stage: Stage, *, digest: str, seconds: float) -> None:
+    """Notes that a stage has ended well.
+
+    Args:
+      directory: of the cell.
+      stage: which.
+      digest: of the configuration.
+      seconds: it took, in this run of the command.
+    """
+    note = {"command": stage.command, "config": digest, "seconds": seconds}
+    file = _note(directory, stage.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_atomically(file, atomic.to_json(note))
+
+
+def forget(directory: Path, stages: Sequence[Stage]) -> None:
+    """Takes stages for not finished: what they were made from is about to be made anew."""
+    for stage in stages:
+        _note(directory, stage.name).unlink(missing_ok=True)
+
+
+def _note(directory: Path, name: str) -> Path:
+    return directory / "finished" / f"{name}.json"

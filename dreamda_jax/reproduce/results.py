@@ -1,0 +1,148 @@
+"""What a study writes: results.json, results.md, and pictures.
+
+DIR/results.json         every number and command
+DIR/results.md           the table, and the commands of each row
+DIR/contact_sheet.png    the same seeds in every cell
+DIR/noise_scale.png      of --study=scales, figures against σ_h
+"""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dreamda_jax.data.files import atomic, software
+from dreamda_jax.reproduce import numbers, table
+from dreamda_jax.reproduce.build import Study
+from dreamda_jax.reproduce.comparison_sheet import comparison_sheet
+from dreamda_jax.reproduce.run import Failures
+from dreamda_jax.reproduce.scale_plot import scale_plot
+
+RESULTS, PAGE, SHEET, PLOT = "results.json", "results.md", "contact_sheet.png", "noise_scale.png"
+_TITLES = {
+    "sites": "Where to perturb (Tables 1 and 7)",
+    "scales": "How strongly to perturb (Figure 3)",
+    "methods": "Methods and conventional augmentation (Tables 3 and 5)",
+    "steps": "How few steps suffice",
+}
+
+
+def write_results(study: Study, failures: Failures) -> dict[str, Any]:
+    """Writes results.json and results.md of what is finished so far.
+
+    Args:
+      study: all its cells are looked for, those that were not to run now included.
+      failures: of this run of the command.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      UserError: a result is damaged, or the disk is full.
+    """
+    setup = study.setup
+    rows = [row for cell in study.cells if (row := numbers.read_cell(cell, setup, failures))]
+    results = {
+        "format": 1,
+        "study": study.name,
+        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": software.software_versions(),
+        "config": study.file,
+        "overrides": list(setup.overrides),
+        "oracle": setup.oracle,
+        "baseline": numbers.baseline(rows),
+        "cells": rows,
+    }
+    with atomic.disk_full_is_a_user_error(setup.output, needed=1_000_000):
+        atomic.write_atomically(setup.output / RESULTS, atomic.to_json(results))
+        atomic.write_atomically(setup.output / PAGE, _page(study, results).encode())
+    return results
+
+
+def draw_pictures(study: Study, results: Mapping[str, Any]) -> list[str]:
+    """Draws what can be drawn of finished cells, and names it on the page.
+
+    Args:
+      study: whose.
+      results: as `write_results` gave them.
+
+    Returns:
+      The names of the files.
+    """
+    output = study.setup.output
+    sets = {
+        row["name"]: study.setup.output / "cells" / row["name"] / "set"
+        for row in results["cells"]
+        if "set" in row
+    }
+    drawn = []
+    if sets and comparison_sheet(
+        sets,
+        study.seeds,
+        output / SHEET,
+        resolution=study.image.resolution,
+        crop=study.image.crop,
+    ):
+        drawn.append(SHEET)
+    if study.name == "scales" and scale_plot(results["cells"], results["baseline"], output / PLOT):
+        drawn.append(PLOT)
+    page = _page(study, results, pictures=drawn)
+    atomic.write_atomically(output / PAGE, page.encode())
+    return drawn
+
+
+def text_table(results: Mapping[str, Any]) -> str:
+    """For a terminal."""
+    return table.as_text(table.table(results["cells"], results["baseline"]))
+
+
+def _page(study: Study, results: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+    rows = results["cells"]
+    lines = [f"# {_TITLES[study.name]}", ""]
+    if rows:
+        lines += [table.as_markdown(table.table(rows, results["baseline"])), ""]
+    lines += _notes(study, results)
+    lines += [line for name in pictures for line in (f"![{name}]({name})", "")]
+    lines += ["## Commands", ""]
+    for row in rows:
+        lines += [f"{row['name']}:", ""]
+        lines += [f"    {command}" for command in row["commands"].values()]
+        lines.append("")
+        for stage, failed in row["failed"].items():
+            lines += [f"`{stage}` failed ({failed['reason']}):", ""]
+            lines += [*(f"    {line}" for line in failed["last_lines"]), ""]
+    return "\n".join(lines)
+
+
+def _notes(study: Study, results: Mapping[str, Any]) -> list[str]:
+    rows, lines = results["cells"], []
+    extractors = list(dict.fromkeys(row["extractor"] for row in rows if "extractor" in row))
+    if extractors:
+        lines.append(f"- Features of FID and the like: {'; '.join(extractors)}.")
+    if any(row.get("diversity") for row in rows):
+        lines.append(
+            "- Diversity: distance of a seed's variants, as a share of that of real images of a "
+            "class. Copies: images that look like a real one."
+        )
+    judged = [row["labels"] for row in rows if "labels" in row]
+    if judged:
+        lines.append(
+            "- Labels: the share of images whose label, their seed's, the oracle "
+            f"{results['oracle']} gives too."
+        )
+    trained = [row["accuracy"] for row in rows if "accuracy" in row]
+    if trained:
+        runs = max(len(of["runs"]) for of in trained)
+        spread = " ± sample standard deviation" if runs > 1 else ""
+        steps = study.config["train"].get("num_steps")
+        lines.append(
+            f"- Accuracy in % on {trained[0]['measured_on']} images, last weights, mean{spread} of "
+            f"{runs} run{'s' if runs > 1 else ''} of {steps:,} steps each."
+        )
+    versions = results["versions"]
+    shown = ("dreamda-jax", "jax", "flax", "diffusers")
+    software_used = ", ".join(f"{name} {versions[name]}" for name in shown if versions[name])
+    lines.append(
+        f"- {results['created'][:10]}; Python {versions['python']}, {software_used}. All numbers: "
+        f"[{RESULTS}]({RESULTS})."
+    )
+    return [*lines, ""]

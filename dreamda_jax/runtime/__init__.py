@@ -1,0 +1,1 @@
+"""What any long job has: devices, hosts, stopping, checkpoints, the training loop, sweeps."""

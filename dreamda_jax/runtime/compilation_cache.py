@@ -1,0 +1,51 @@
+"""Keeps compiled programs on the disk, so that the second start of a job compiles nothing.
+
+    ~/.cache/dreamda_jax/programs/gpu
+    ~/.cache/dreamda_jax/programs/cpu-1f0c2a9b    a CPU's programs run on this kind of CPU only
+
+JAX's own settings come first: with JAX_COMPILATION_CACHE_DIR it is that directory (hosts that share
+one compile once), with JAX_ENABLE_COMPILATION_CACHE=false there is none. XDG_CACHE_HOME moves the
+default. JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS leaves out programs that compile faster.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+from dreamda_jax.runtime import devices as mesh
+
+_LEAST_TIME = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def keep_programs() -> None:
+    """Makes JAX look for programs in the cache and put new ones there; once devices are known."""
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(directory(mesh.platform())))
+    if _LEAST_TIME not in os.environ:
+        # JAX keeps what took a second or more; a start has a dozen programs that take less.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def directory(platform_name: str) -> Path:
+    """Where the programs of a platform are kept.
+
+    Args:
+      platform_name: "cpu", "gpu" or "tpu".
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    kind = f"cpu-{_cpu_digest()}" if platform_name == "cpu" else platform_name
+    return Path(home) / "dreamda_jax" / "programs" / kind
+
+
+def _cpu_digest() -> str:
+    """Of the instructions a CPU has: a home directory may be shared by unlike machines."""
+    features = platform.machine() + platform.processor()
+    with contextlib.suppress(OSError):
+        lines = _CPU_INFO.read_text().splitlines()
+        features += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(features.encode()).hexdigest()[:8]

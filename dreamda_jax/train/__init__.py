@@ -1,0 +1,1 @@
+"""python -m dreamda_jax.train: supervised, AMST, SoftMatch; labels, audit, results."""

@@ -1,0 +1,229 @@
+"""What every run of a classifier's training measures and leaves, whatever its method."""
+
+import contextlib
+import functools
+import json
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamda_jax.algorithms.metrics import accuracy
+from dreamda_jax.data.evaluation_stream import EvaluationBatch, evaluation_batches
+from dreamda_jax.data.files import atomic, staging
+from dreamda_jax.data.sources import source as sources
+from dreamda_jax.data.training_stream import Batch, training_batches
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.classifiers import pretrained
+from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import log as training_log
+from dreamda_jax.runtime import loop
+from dreamda_jax.runtime.fit import fit
+from dreamda_jax.train import accuracy as evaluation
+from dreamda_jax.train import plots as classification_plots
+from dreamda_jax.train.best import Best
+from dreamda_jax.train.build import Training
+from dreamda_jax.train.programs import Programs
+from dreamda_jax.train.summary import RunResult
+from dreamda_jax.types import Params
+
+_EVALUATION_BATCH = 256
+_RESULT = "result.json"
+
+
+class TrainingOutput:
+    """One run's directory, and the sets it is measured on.
+
+    Args:
+      parts: the checked configuration.
+      programs: compiled for it.
+      run: from 0; the directory is `output/run-<run>`, the seed `parts.job.seed + run`.
+      classifier_of: from the variables of a training's state to the classifier's own.
+    """
+
+    def __init__(
+        self,
+        parts: Training,
+        programs: Programs,
+        run: int,
+        *,
+        classifier_of: Callable[[Params], Params] = lambda variables: variables,
+    ) -> None:
+        self.directory = staging.local(parts.job.output) / f"run-{run}"
+        self.seed = parts.job.seed + run
+        self._parts = parts
+        self._programs = programs
+        self._classifier_of = classifier_of
+        self._broken: set[str] = set()
+        self._started = time.monotonic()
+
+    def result(self) -> RunResult | None:
+        """Of a run that ended before."""
+        file = self.directory / _RESULT
+        return RunResult(**json.loads(file.read_bytes())["result"]) if file.exists() else None
+
+    def best(self, directory: Path) -> Best:
+        """Where the best weights of a training, or of a stage of it, are kept."""
+        return Best(directory, self.validate if self._parts.validation else None)
+
+    def validate(self, variables: Params, *, step: evaluation.EvaluateStep | None = None) -> float:
+        """Accuracy on the validation set, in [0, 1].
+
+        Args:
+          variables: of a training's state.
+          step: measures them as they are; default: the classifier among them.
+        """
+        assert self._parts.validation is not None
+        return accuracy.top1(self._confusion(variables, self._parts.validation, step))
+
+    @property
+    def fit(self) -> Callable[..., loop.Fitted]:
+        """`training.fit.fit`, told what the job says of logs and checkpoints."""
+        job = self._parts.job
+        return functools.partial(
+            fit, log_every=job.log_every, checkpoint_every=self._parts.checkpoint_every
+        )
+
+    def conclude(self, fitted: loop.Fitted, best: Best, training_directory: Path) -> RunResult:
+        """Measures the last and the best weights, and writes what a finished run leaves.
+
+        Args:
+          fitted: the training, or its last stage.
+          best: of the same.
+          training_directory: with its log.
+        """
+        parts, last = self._parts, fitted.state.variables
+        measured_on = parts.test or parts.validation
+        assert measured_on is not None
+        confusion = self._confusion(last, measured_on)
+        chosen = best.restore(last) if parts.test and parts.validation else None
+        result = RunResult(
+            seed=self.seed,
+            test_accuracy=accuracy.top1(confusion),
+            best_test_accuracy=(
+                accuracy.top1(self._confusion(chosen[1], measured_on)) if chosen else None
+            ),
+            best_step=chosen[0] if chosen else None,
+            train_loss=fitted.loss,
+            images_per_second=fitted.images / fitted.seconds if fitted.seconds else 0.0,
+            seconds=time.monotonic() - self._started,
+        )
+        exported = {"classifier": last, **({"classifier_best": chosen[1]} if chosen else {})}
+        on_host = {
+            name: meshes.to_host(self._classifier_of(variables))
+            for name, variables in exported.items()
+        }
+        if meshes.process_index() == 0:
+            self._write(result, confusion, on_host, training_directory)
+        return result
+
+    def _confusion(
+        self,
+        variables: Params,
+        source: sources.Source,
+        step: evaluation.EvaluateStep | None = None,
+    ) -> np.ndarray:
+        batches = evaluation_stream(
+            self._parts,
+            source,
+            resolution=self._parts.canvas,
+            rows=min(_EVALUATION_BATCH, len(source)),
+        )
+        measured = variables if step else self._classifier_of(variables)
+        with contextlib.closing(batches):
+            confusion = self._programs.confusion(measured, self._report(batches), step=step)
+        if not confusion.sum():
+            raise UserError(f"none of the {len(source):,} images of {source.name} can be decoded")
+        return confusion
+
+    def _report(self, batches: Iterable[EvaluationBatch]) -> Iterator[EvaluationBatch]:
+        """The same batches; a broken image is named the first time it is met."""
+        for batch in batches:
+            for message in set(batch.broken) - self._broken:
+                print(f"left out    {message}", flush=True)
+            self._broken.update(batch.broken)
+            yield batch
+
+    def _write(
+        self,
+        result: RunResult,
+        confusion: np.ndarray,
+        exported: dict[str, Params],
+        training_directory: Path,
+    ) -> None:
+        parts, names = self._parts, list(self._parts.label_names)
+        for name, variables in exported.items():
+            pretrained.save(
+                parts.architecture,
+                variables,
+                self.directory / name,
+                label_names=names,
+                image_size=parts.image_size,
+                stem=parts.classifier.stem,
+            )
+        classification_plots.confusion_picture(confusion, names, self.directory / "confusion.png")
+        classification_plots.per_class_picture(confusion, names, self.directory / "per_class.png")
+        log = training_log.read_log(training_directory)
+        classification_plots.curves_picture(log, self.directory / "curves.png")
+        content: dict[str, Any] = {
+            "result": result._asdict(),
+            "label_names": names,
+            "confusion": confusion.tolist(),
+            "left_out": sorted(self._broken),
+        }
+        atomic.write_atomically(self.directory / _RESULT, atomic.to_json(content))
+
+
+def evaluation_stream(
+    parts: Training, source: sources.Source, *, resolution: int, rows: int
+) -> Generator[EvaluationBatch, None, None]:
+    """A whole set in its order, in batches of `rows` or a little more, which all devices share."""
+    devices = meshes.device_count()
+    return evaluation_batches(
+        source,
+        batch_size=-(-rows // devices) * devices,
+        resolution=resolution,
+        crop=parts.classifier.crop,
+        num_workers=parts.loader.num_workers,
+        **_host(),
+    )
+
+
+def training_stream(
+    parts: Training,
+    real: sources.Source | None,
+    synthetic: sources.Source | None,
+    *,
+    seed: int,
+    batch_size: int,
+    start_step: int,
+    num_steps: int,
+) -> Generator[Batch, None, None]:
+    """The rows of the batches to come that belong to this host, as `parts` has images read.
+
+    An image that cannot be decoded is named when it is first replaced.
+    """
+    stream = training_batches(
+        real,
+        synthetic,
+        synthetic_ratio=parts.data.synthetic_ratio if real and synthetic else None,
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        num_steps=num_steps,
+        resolution=parts.canvas,
+        crop=parts.classifier.crop,
+        num_workers=parts.loader.num_workers,
+        **_host(),
+    )
+    with contextlib.closing(stream):
+        for batch in stream:
+            for message in batch.replaced:
+                print(f"replaced    {message}", flush=True)
+            yield batch
+
+
+def _host() -> dict[str, int]:
+    return {"host_index": meshes.process_index(), "host_count": meshes.process_count()}

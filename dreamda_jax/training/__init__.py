@@ -1,1 +1,0 @@
-"""Training a classifier: optimizer, state, steps and the loop around them."""
