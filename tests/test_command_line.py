@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.settings import command_line
+from dreamda_jax.settings import binding
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,7 +29,7 @@ class Options:
 
 
 def bind(**values):
-    return command_line.bind({"method": {"path": "x", **values}}, "method", Options)
+    return binding.bind({"method": {"path": "x", **values}}, "method", Options)
 
 
 def test_values_that_fit():
@@ -55,21 +55,21 @@ def test_values_that_do_not(values, message):
 
 def test_missing_field_and_missing_section():
     with pytest.raises(UserError, match="section method lacks path"):
-        command_line.bind({"method": {}}, "method", Options)
+        binding.bind({"method": {}}, "method", Options)
     with pytest.raises(UserError, match="lacks the section 'method'"):
-        command_line.bind({}, "method", Options)
+        binding.bind({}, "method", Options)
 
 
 def test_a_partial_is_bound_by_what_is_left():
-    made = command_line.bind({"m": {"scale": 2.0}}, "m", functools.partial(Options, "here"))
+    made = binding.bind({"m": {"scale": 2.0}}, "m", functools.partial(Options, "here"))
     assert made == Options("here", scale=2.0)
 
 
 def test_misspelt_section_and_value():
     with pytest.raises(UserError, match="did you mean 'method'"):
-        command_line.check_sections({"metod": {}}, ["model", "method"])
+        binding.check_sections({"metod": {}}, ["model", "method"])
     with pytest.raises(UserError, match=r"unknown value 'dremda' for method\.name; did you mean"):
-        command_line.choose({"dreamda": None}, "dremda", "method.name")
+        binding.choose({"dreamda": None}, "dremda", "method.name")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.data.sets import dataset, production_log
-from dreamda_jax.generate.build import METHODS
+from dreamda_jax.synthesis.registry import METHODS
 from tests.test_generate import command, contents, environment, generate, wait_for_markers
 
 OTHERS = [name for name in METHODS if name != "dreamda"]

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime import image_sweep
-from dreamda_jax.train import build as build_training
-from tests.small_training import StopAfter, make_config, make_synthetic
+from dreamda_jax.runtime.sweep import View
+from tests.small_training import StopAfter, make_synthetic
 
 
 @jax.jit
@@ -22,20 +23,14 @@ class Sweep:
 
     def __init__(self, directory, monkeypatch):
         monkeypatch.setattr(image_sweep, "_PORTION", 4)
-        config = make_config(directory)
-        config["data"] |= {
-            "train_on": "synthetic",
-            "synthetic": str(
-                make_synthetic(
-                    directory / "made", seeds=11, variants=1, broken=[(2, 0)], pixels=self.pixels
-                )
-            ),
-        }
-        self.parts = build_training.training(config)
-        assert self.parts.synthetic is not None
-        self.source = self.parts.synthetic
+        self.source = SyntheticSource(
+            make_synthetic(
+                directory / "made", seeds=11, variants=1, broken=[(2, 0)], pixels=self.pixels
+            )
+        )
         self.portions = directory / "portions"
         self.calls = 0
+        self.batch_size = 12
 
     @staticmethod
     def pixels(seed, variant):
@@ -49,11 +44,10 @@ class Sweep:
 
     def __call__(self, stop=None):
         return image_sweep.sweep(
-            self.parts,
             meshes.training_mesh(1),
             self.source,
             self.predict,
-            resolution=16,
+            view=View(resolution=16, crop="center", batch_size=self.batch_size, num_workers=0),
             directory=self.portions,
             stop=stop or threading.Event(),
             note="test",
@@ -117,7 +111,7 @@ def test_a_portion_of_several_batches_gives_the_same(sweep, monkeypatch):
     image_sweep.remove(sweep.portions)
     sweep.calls = 0
     monkeypatch.setattr(image_sweep, "_PORTION", 2048)
-    monkeypatch.setattr(image_sweep, "_BATCH", 3)  # four rows on two devices
+    sweep.batch_size = 4
     assert sweep(StopAfter(2)) is None
     assert not list(sweep.portions.iterdir())  # the portion was not finished
     batched = sweep()

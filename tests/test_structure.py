@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -70,6 +71,23 @@ def test_every_folder_has_a_level():
     assert {own_room(file) for file in FILES} - {"__init__"} == set(LEVEL)
 
 
+def test_imports_go_down():
+    def wrong(file: str, name: str) -> bool:
+        here, there = own_room(file), room(name)
+        if there is None or here in ("__init__", there) or {here, there} <= JOBS:
+            return False
+        return LEVEL.get(there, -1) >= LEVEL[here]
+
+    assert_no_import(wrong, f"imports go down: {' < '.join(map(str, LEVELS))}")
+
+
+def test_a_job_imports_no_other_job():
+    def wrong(file: str, name: str) -> bool:
+        return own_room(file) in JOBS and room(name) in JOBS - {own_room(file)}
+
+    assert_no_import(wrong, "a job imports no other job")
+
+
 def test_algorithms_import_jax_libraries_and_types_only():
     def wrong(file: str, name: str) -> bool:
         if own_room(file) != "algorithms":
@@ -82,6 +100,27 @@ def test_algorithms_import_jax_libraries_and_types_only():
     assert_no_import(wrong, "algorithms/ imports JAX libraries and types only")
 
 
+def test_data_settings_and_prompts_load_without_jax():
+    modules = [
+        "dreamda_jax." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for file in FILES
+        if own_room(file) in ("data", "settings", "prompts") and not file.endswith("__main__.py")
+    ]
+    lines = [
+        "import importlib, sys",
+        "sys.modules['jax'] = None",
+        "failed = []",
+        f"for name in {modules}:",
+        "    try: importlib.import_module(name)",
+        "    except ImportError as error: failed.append(f'{name}: {error}')",
+        "assert not failed, failed",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def targets(dotted: str) -> Iterator[str]:
     """The file of this package that an import loads: a module, or the one a name is in."""
     parts = dotted.split(".")[1:] if dotted.startswith("dreamda_jax.") else []
@@ -92,6 +131,17 @@ def targets(dotted: str) -> Iterator[str]:
                 if file in FILES:
                     yield file
                     return
+
+
+def test_no_circles():
+    graph = {
+        file: {target for _, name in imports(file) for target in targets(name)} - {file}
+        for file in FILES
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 @pytest.mark.parametrize(

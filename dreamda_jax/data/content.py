@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dreamda_jax.data.files.digests import sha256_of
+from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.classes import checked_label
-from dreamda_jax.data.sources.source import Source
 
 _CHUNK = 1024  # images; what one thread's work is handed out in, and what progress counts
 _THREADS = 8  # reading waits for the disk, hashing lets other threads run

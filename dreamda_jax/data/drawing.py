@@ -1,15 +1,22 @@
-"""What sheets of images share: colours, thumbnails, and text that fits and that the font has."""
+"""What pictures share: colours, thumbnails, text that fits, plots as files."""
 
 import io
 import unicodedata
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFont
 
 from dreamda_jax.data.files.atomic import disk_full_is_a_user_error, write_atomically
 
+if TYPE_CHECKING:  # sheets of images need no matplotlib
+    from matplotlib.figure import Figure
+
 Colour = tuple[int, int, int]
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+_DPI = 120  # of plots
 
 PAPER: Colour = (250, 250, 250)
 INK: Colour = (30, 30, 30)
@@ -50,3 +57,14 @@ def save_png(sheet: Image.Image, path: Path) -> None:
     sheet.save(encoded, format="PNG")
     with disk_full_is_a_user_error(path.parent, needed=encoded.tell()):
         write_atomically(path, encoded.getvalue())
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Writes a figure as PNG, replacing an older one in one step."""
+    encoded = io.BytesIO()
+    with warnings.catch_warnings():
+        # The font lacks some scripts. A box stands for each letter; a warning for each is no help.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # "tight" lets the picture grow by what the names need; the axes keep their size.
+        figure.savefig(encoded, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.15)
+    write_atomically(path, encoded.getvalue())

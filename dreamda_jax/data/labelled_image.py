@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.classes import checked_label
-from dreamda_jax.data.sources.source import Source
 from dreamda_jax.data.transforms import Crop, ImageError, decode_image
 
 

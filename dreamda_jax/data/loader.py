@@ -8,7 +8,7 @@ import grain
 import numpy as np
 
 from dreamda_jax.data.read_ahead import read_ahead
-from dreamda_jax.data.sources.source import Source
+from dreamda_jax.data.sources import Source
 from dreamda_jax.data.transforms import Crop, ImageError, decode_image
 
 

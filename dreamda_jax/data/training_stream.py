@@ -16,8 +16,7 @@ import numpy as np
 
 from dreamda_jax.data.labelled_image import LabelledImage, ReadImage
 from dreamda_jax.data.read_ahead import read_ahead
-from dreamda_jax.data.sources import classes
-from dreamda_jax.data.sources.source import Source
+from dreamda_jax.data.sources import Source, classes
 from dreamda_jax.data.stream_order import Place, StreamOrder, host_rows
 from dreamda_jax.data.transforms import Crop
 from dreamda_jax.errors import UserError

@@ -6,21 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.object_store import is_remote
 from dreamda_jax.data.sets import training_results
-from dreamda_jax.data.sources import classes
-from dreamda_jax.data.sources import source as sources
+from dreamda_jax.data.sources import classes, open_held_out
 from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate.options import Evaluate
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime.sweep import View
-from dreamda_jax.settings import command_line
-from dreamda_jax.settings import sections as options
-from dreamda_jax.train import options as self_training_options
-from dreamda_jax.train.build import open_held_out
+from dreamda_jax.settings import binding, sections
 
 _MADE_BY_GENERATE = "dataset_info.json"
 
@@ -46,7 +43,7 @@ class Evaluation(NamedTuple):
     """
 
     options: Evaluate
-    clip: self_training_options.Clip
+    clip: sections.Clip
     label_names: tuple[str, ...]
     real: sources.Source
     synthetic: sources.Source
@@ -73,11 +70,11 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    command_line.check_sections(config, options.SECTIONS)
-    bind = functools.partial(command_line.bind, config)
+    binding.check_sections(config, sections.SECTIONS)
+    bind = functools.partial(binding.bind, config)
     chosen = bind("evaluate", Evaluate)
-    image = bind("image", options.Image)
-    loader = bind("loader", options.Loader)
+    image = bind("image", sections.Image)
+    loader = bind("loader", sections.Loader)
     directory = staging.local(synthetic or config["output"]["path"])
     judged = _open(directory, what="synthetic")
     compared = _open(staging.local(real), what="real") if real else _open_source(config)
@@ -97,7 +94,7 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
     match = functools.partial(classes.match_classes, names)
     return Evaluation(
         options=chosen,
-        clip=bind("clip", self_training_options.Clip),
+        clip=bind("clip", sections.Clip),
         label_names=names,
         real=match(compared, what="the real set"),
         synthetic=match(judged, what="the synthetic set"),

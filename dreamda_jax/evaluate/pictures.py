@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dreamda_jax.data.sources import source as sources
+from dreamda_jax.data import sources
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.evaluate.build import Evaluation
 from dreamda_jax.evaluate.page.page import Gallery, GalleryRow

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dreamda_jax.algorithms.metrics.accuracy import per_class_accuracy
+from dreamda_jax.algorithms.metrics.intervals import mean_and_std
 from dreamda_jax.data.files import atomic, software
 from dreamda_jax.data.sets import production_log, training_results
 from dreamda_jax.errors import UserError
@@ -21,7 +22,6 @@ from dreamda_jax.evaluate.networks import Networks
 from dreamda_jax.evaluate.page.page import write_page
 from dreamda_jax.evaluate.pictures import Pictures, galleries
 from dreamda_jax.runtime.sweep import Swept
-from dreamda_jax.train.summary import mean_and_std
 
 REPORT, PAGE, FLAGGED = "report.json", "report.html", "copies.jsonl"
 _AUDIT = "audit"  # the key of its picture

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dreamda_jax.data import prompts
+from dreamda_jax.data import prompts, sources
 from dreamda_jax.data.files import staging
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.data.sources.classes import check_labels
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
@@ -20,8 +19,7 @@ from dreamda_jax.models.stable_diffusion import checkpoint_files, loading, textu
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime.sweep import View
-from dreamda_jax.settings import command_line
-from dreamda_jax.settings import sections as options
+from dreamda_jax.settings import binding, sections
 
 _SECTIONS = ("model", "source", "image", "prompt", "finetune")
 _IMAGES_PER_DEVICE = 4  # that the VAE encodes at once
@@ -60,7 +58,7 @@ class Finetuning(NamedTuple):
     class_prompts: list[str]
     tokens: list[list[str]]
     view: View
-    checkpoint: options.Model
+    checkpoint: sections.Model
 
     @property
     def output(self) -> Path:
@@ -75,12 +73,12 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    command_line.check_sections(config, options.SECTIONS)
-    bind = functools.partial(command_line.bind, config)
+    binding.check_sections(config, sections.SECTIONS)
+    bind = functools.partial(binding.bind, config)
     job = bind("finetune", Finetune)
-    image = bind("image", options.Image)
-    checkpoint = bind("model", options.Model)
-    loader = bind("loader", options.Loader)
+    image = bind("image", sections.Image)
+    checkpoint = bind("model", sections.Model)
+    loader = bind("loader", sections.Loader)
     _check_devices(job)
     source = sources.open_source(**config["source"])
     check_labels(source)

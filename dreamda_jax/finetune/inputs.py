@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dreamda_jax.data.feature_store import FeatureStore
-from dreamda_jax.data.sources.source import Source
+from dreamda_jax.data.sources import Source
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.runtime import agreement
 from dreamda_jax.runtime import devices as meshes

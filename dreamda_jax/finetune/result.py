@@ -16,8 +16,8 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.finetune.build import Finetuning
 from dreamda_jax.finetune.new_tokens import EMBEDDINGS
 from dreamda_jax.models.stable_diffusion import adapter_files, loading, lora, textual_inversion
-from dreamda_jax.models.stable_diffusion.checkpoint_files import read_json
 from dreamda_jax.models.stable_diffusion.checkpoint_writer import write_checkpoint
+from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.types import Params
 
 PROMPTS = "prompts.jsonl"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dreamda_jax.generate.summary import readable_bytes, readable_flops
+from dreamda_jax.runtime.readable import readable_bytes, readable_flops
 
 
 def start(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from dreamda_jax.settings import command_line
+from dreamda_jax.settings import binding, command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax.data.files.mirror import Mirror
@@ -109,7 +109,7 @@ def _generate_here(
 def _price(parts: "build.Generation") -> "Cost":
     from dreamda_jax.generate import cost
 
-    with command_line.as_user_error("method"):
+    with binding.as_user_error("method"):
         return cost.price(
             parts.model,
             parts.method,

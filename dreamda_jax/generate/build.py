@@ -5,35 +5,23 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dreamda_jax.data import prompts
+from dreamda_jax.data import prompts, sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sets import shards
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.clip import encoder as clip
-from dreamda_jax.models.stable_diffusion import (
-    checkpoint_files,
-    loading,
-)
+from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
 from dreamda_jax.models.stable_diffusion import (
     model as stable_diffusion,
 )
 from dreamda_jax.runtime import devices as mesh
-from dreamda_jax.settings import command_line
-from dreamda_jax.settings import sections as options
+from dreamda_jax.settings import binding, sections
+from dreamda_jax.settings.sections import Clip
 from dreamda_jax.synthesis.bag_of_tricks import BagOfTricks
-from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
-from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.gif import Gif
 from dreamda_jax.synthesis.method import Method
-from dreamda_jax.synthesis.sdedit import SDEdit
-from dreamda_jax.synthesis.text_to_image import TextToImage
-from dreamda_jax.train.options import Clip
+from dreamda_jax.synthesis.registry import METHODS
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (DreamDA, TextToImage, SDEdit, BagOfTricks, Gif, DiffusionInversion)
-}
 _SECTIONS = ("model", "source", "image", "prompt", "method", "synthesis", "output", "loader")
 
 
@@ -59,11 +47,11 @@ class Generation(NamedTuple):
     source: sources.Source
     choose_prompt: prompts.ChoosePrompt
     layout: shards.Layout
-    checkpoint: options.Model
-    image: options.Image
-    synthesis: options.Synthesis
-    output: options.Output
-    loader: options.Loader
+    checkpoint: sections.Model
+    image: sections.Image
+    synthesis: sections.Synthesis
+    output: sections.Output
+    loader: sections.Loader
     notes: list[str]
 
 
@@ -74,13 +62,13 @@ def generation(config: dict[str, Any]) -> Generation:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    command_line.check_sections(config, options.SECTIONS)
-    bind = functools.partial(command_line.bind, config)
-    image = bind("image", options.Image)
-    synthesis = bind("synthesis", options.Synthesis)
-    output = bind("output", options.Output)
-    loader = bind("loader", options.Loader)
-    checkpoint = bind("model", options.Model)
+    binding.check_sections(config, sections.SECTIONS)
+    bind = functools.partial(binding.bind, config)
+    image = bind("image", sections.Image)
+    synthesis = bind("synthesis", sections.Synthesis)
+    output = bind("output", sections.Output)
+    loader = bind("loader", sections.Loader)
+    checkpoint = bind("model", sections.Model)
     source = sources.open_source(**config["source"])
     sources.refuse_output_inside(source, output.path)
     if 0 < synthesis.max_seeds < len(source):
@@ -96,7 +84,7 @@ def generation(config: dict[str, Any]) -> Generation:
     model = loading.open_model(files, dtype=checkpoint.dtype)
     if checkpoint.attention == "auto":
         model = model.with_attention_for(mesh.platform())
-    with command_line.as_user_error("method"):
+    with binding.as_user_error("method"):
         method.check(model)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
     settings = {key: dict(config[key]) for key in _SECTIONS if key != "loader"}
@@ -154,7 +142,7 @@ def open_method(config: Mapping[str, Any], *, label_names: Sequence[str]) -> Met
     """
     section = dict(config["method"])
     name = section.pop("name", None)
-    chosen = command_line.choose(METHODS, name, "method.name")
+    chosen = binding.choose(METHODS, name, "method.name")
     known = {field.name for field in dataclasses.fields(chosen)}  # type: ignore[arg-type]
     strangers = [field for field in section if field not in known]
     others = {field.name for other in METHODS.values() for field in dataclasses.fields(other)}  # type: ignore[arg-type]
@@ -170,9 +158,9 @@ def open_method(config: Mapping[str, Any], *, label_names: Sequence[str]) -> Met
             f"section method lacks {', '.join(lacking)} of method {name!r}. Choose the method "
             f"after a colon, --config FILE:{name}, not by method.name"
         )
-    method = command_line.bind({"method": section}, "method", chosen)
+    method = binding.bind({"method": section}, "method", chosen)
     if isinstance(method, Gif):
-        options = command_line.bind(config, "clip", Clip)
+        options = binding.bind(config, "clip", Clip)
         texts = prompts.class_prompts(label_names, options.template)
         guide = clip.open_guide(options.path, prompts=texts, revision=options.revision)
         method = dataclasses.replace(method, clip=guide)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dreamda_jax.data.loader import Seed, load_seeds
 from dreamda_jax.data.sets import records, shards
-from dreamda_jax.data.sources.source import Source
+from dreamda_jax.data.sources import Source
 from dreamda_jax.data.transforms import Crop
 from dreamda_jax.generate.contact_sheet import ContactSheet
 from dreamda_jax.runtime.progress import Progress

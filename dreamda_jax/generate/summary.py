@@ -6,7 +6,7 @@ from typing import Any
 from dreamda_jax.data.sets.dataset import Summary
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.generate.statistics import Statistics
-from dreamda_jax.runtime.progress import readable_rate
+from dreamda_jax.runtime.readable import readable_bytes, readable_flops, readable_rate
 
 
 def start(
@@ -86,18 +86,3 @@ def end(directory: Path, made: Summary) -> str:
         skipped = directory / "skipped.jsonl"
         lines.insert(1, f"skipped   {made.num_skipped:,} seed images, reasons in {skipped}")
     return "\n".join(lines)
-
-
-def readable_bytes(count: float) -> str:
-    """Such as "3.4 GB", in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def readable_flops(flops: float) -> str:
-    """Such as "1,450 TFLOP" or "0.0123 TFLOP"."""
-    tera = flops / 1e12
-    return f"{tera:,.0f} TFLOP" if tera >= 100 else f"{tera:.3g} TFLOP"

@@ -16,16 +16,15 @@ from dreamda_jax.finetune.low_rank import low_rank
 from dreamda_jax.finetune.new_tokens import new_tokens
 from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.finetune.programs import EMPTY, Programs
-from dreamda_jax.generate.summary import readable_flops
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, abstract_params
 from dreamda_jax.plan import stand_ins
 from dreamda_jax.plan.job import Job, Program, bytes_on_device, whole_bytes
 from dreamda_jax.plan.placing import placed, shape
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.flops import count_flops
+from dreamda_jax.runtime.readable import readable_flops
 from dreamda_jax.runtime.state import TrainState
-from dreamda_jax.settings import command_line
-from dreamda_jax.settings import sections as options
+from dreamda_jax.settings import binding, sections
 
 
 def finetune_job(
@@ -47,10 +46,10 @@ def finetune_job(
       UserError: a field is unknown or does not fit, what it names is neither here nor known, or the
         batch cannot be shared by the devices.
     """
-    command_line.check_sections(config, options.SECTIONS)
-    job = command_line.bind(config, "finetune", Finetune)
-    image = command_line.bind(config, "image", options.Image)
-    checkpoint = command_line.bind(config, "model", options.Model)
+    binding.check_sections(config, sections.SECTIONS)
+    job = binding.bind(config, "finetune", Finetune)
+    image = binding.bind(config, "image", sections.Image)
+    checkpoint = binding.bind(config, "model", sections.Model)
     in_portions = len(devices) * job.accumulation
     if job.batch_size % in_portions:
         raise UserError(

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from dreamda_jax.generate import build, cost
-from dreamda_jax.generate.summary import readable_flops
 from dreamda_jax.models.stable_diffusion.model import abstract_params
 from dreamda_jax.plan import stand_ins
 from dreamda_jax.plan.devices import of_one_host
 from dreamda_jax.plan.job import Job, Program, whole_bytes
 from dreamda_jax.runtime import devices as mesh
-from dreamda_jax.settings import command_line
-from dreamda_jax.settings import sections as options
+from dreamda_jax.runtime.readable import readable_flops
+from dreamda_jax.settings import binding, sections
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.types import Params
@@ -38,11 +37,11 @@ def generate_job(
     Raises:
       UserError: a field is unknown or does not fit, or what it names is neither here nor known.
     """
-    command_line.check_sections(config, options.SECTIONS)
-    image = command_line.bind(config, "image", options.Image)
-    synthesis = command_line.bind(config, "synthesis", options.Synthesis)
-    output = command_line.bind(config, "output", options.Output)
-    checkpoint = command_line.bind(config, "model", options.Model)
+    binding.check_sections(config, sections.SECTIONS)
+    image = binding.bind(config, "image", sections.Image)
+    synthesis = binding.bind(config, "synthesis", sections.Synthesis)
+    output = binding.bind(config, "output", sections.Output)
+    checkpoint = binding.bind(config, "model", sections.Model)
     networks = stand_ins.open_networks(
         checkpoint.path, revision=checkpoint.revision, dtype=checkpoint.dtype
     )
@@ -54,7 +53,7 @@ def generate_job(
     num_seeds = len(images.value)
     if 0 < synthesis.max_seeds < num_seeds:
         num_seeds = synthesis.max_seeds
-    with command_line.as_user_error("method"):
+    with binding.as_user_error("method"):
         if networks.value.tokenizer is not None:
             method.check(model)
         price = cost.price(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, SupportsIndex
 
-from dreamda_jax.data.sources import source as sources
+from dreamda_jax.data import sources
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, from_configs

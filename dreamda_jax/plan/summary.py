@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from dreamda_jax.generate.summary import readable_bytes
 from dreamda_jax.plan.batch_search import Largest
 from dreamda_jax.plan.compiling import Compiled, TooLarge
 from dreamda_jax.plan.job import Job, Program
 from dreamda_jax.plan.roofline import Duration, Roofline
 from dreamda_jax.plan.targets import GPU_SHARE, Target
 from dreamda_jax.plan.traffic import Collective, Traffic
+from dreamda_jax.runtime.readable import readable_bytes
 
 
 def start(target: Target, job: Job, *, num_hosts: int) -> str:

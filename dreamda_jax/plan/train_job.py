@@ -14,17 +14,16 @@ from dreamda_jax.algorithms.selftrain import semi_supervised
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length
 from dreamda_jax.errors import UserError
-from dreamda_jax.generate.summary import readable_flops
 from dreamda_jax.models.classifiers import registry
 from dreamda_jax.plan import stand_ins
 from dreamda_jax.plan.job import Job, Program, bytes_on_device, whole_bytes
 from dreamda_jax.plan.placing import placed, shape
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.flops import count_flops
-from dreamda_jax.settings import command_line
-from dreamda_jax.settings import sections as options
+from dreamda_jax.runtime.readable import readable_flops
+from dreamda_jax.settings import binding, sections
 from dreamda_jax.train import build as build_training
-from dreamda_jax.train import build_self_training
+from dreamda_jax.train import build_self_training, options
 from dreamda_jax.train import supervised_loss as supervised
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.methods import describe
@@ -210,14 +209,14 @@ def _training(
     config: Mapping[str, Any], *, num_images: int | None, num_classes: int | None
 ) -> tuple[Training, list[str]]:
     """What `build_training.training` returns, with stand-ins for sets that are not here."""
-    command_line.check_sections(config, options.SECTIONS)
-    classifier = command_line.bind(config, "classifier", options.Classifier)
-    data = command_line.bind(config, "data", options.TrainingData)
-    augment = command_line.bind(config, "augment", Augment)
-    loader = command_line.bind(config, "loader", options.Loader)
+    binding.check_sections(config, sections.SECTIONS)
+    classifier = binding.bind(config, "classifier", options.Classifier)
+    data = binding.bind(config, "data", options.TrainingData)
+    augment = binding.bind(config, "augment", Augment)
+    loader = binding.bind(config, "loader", sections.Loader)
     job, recipe = build_training._job_and_recipe(config)
     train_on = {"amst": "mixed", "softmatch": "real"}.get(job.method, data.train_on)
-    architecture = command_line.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
+    architecture = binding.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
     image_size, canvas = build_training._image_sizes(classifier, architecture)
     opened = stand_ins.open_images(config["source"], num_images=num_images, num_classes=num_classes)
     real, assumed = opened.value, list(opened.assumed)

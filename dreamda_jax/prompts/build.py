@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.object_store import is_remote
 from dreamda_jax.data.sources import labels
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.errors import UserError
 from dreamda_jax.prompts.options import Prompts
 from dreamda_jax.prompts.validation import Validator
 from dreamda_jax.prompts.writer import Writer
-from dreamda_jax.settings import command_line
+from dreamda_jax.settings import binding
 from dreamda_jax.settings.sections import SECTIONS
 
 _OF_ALL = ("writer", "min_words", "max_words")
@@ -52,8 +52,8 @@ def prompting(config: Mapping[str, Any]) -> Prompting:
     Raises:
       UserError: whatever is wrong with the section, the source or the list of classes.
     """
-    command_line.check_sections(config, SECTIONS)
-    options: Prompts = command_line.bind(config, "prompts", Prompts)
+    binding.check_sections(config, SECTIONS)
+    options: Prompts = binding.bind(config, "prompts", Prompts)
     if is_remote(options.output):
         raise UserError(
             f"config.prompts.output={options.output}: descriptions are written to a file on this "

@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dreamda_jax.data import sources
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.files.object_store import is_remote
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.errors import UserError
 from dreamda_jax.reproduce import overrides, studies
 from dreamda_jax.reproduce.cells import EXPANSION, Cell, Setup, wanted_stages
-from dreamda_jax.settings import command_line
-from dreamda_jax.settings import sections as options
+from dreamda_jax.settings import binding, sections
 
 _DEFAULT_METHOD = "dreamda"
 _TRAINING = ("methods", "steps")
@@ -66,7 +65,7 @@ class Study(NamedTuple):
     cells: list[Cell]
     chosen: list[Cell]
     seeds: sources.Source
-    image: options.Image
+    image: sections.Image
     num_variants: int
     config: dict[str, Any]
 
@@ -85,9 +84,9 @@ def study(
       UserError: flags that do not fit the study or the network, an unknown cell, a training
         without a fixed number of steps, or a set that cannot be opened.
     """
-    command_line.check_sections(config, options.SECTIONS)
-    image = command_line.bind(config, "image", options.Image)
-    synthesis = command_line.bind(config, "synthesis", options.Synthesis)
+    binding.check_sections(config, sections.SECTIONS)
+    image = binding.bind(config, "image", sections.Image)
+    synthesis = binding.bind(config, "synthesis", sections.Synthesis)
     output = flags.output or f"runs/reproduce_{flags.study}"
     if is_remote(output):
         raise UserError(f"--output={output}: a study needs a directory of this machine")
@@ -132,7 +131,7 @@ def _cells(config: Mapping[str, Any], flags: Flags) -> list[Cell]:
                 "--study=methods goes through all methods itself: give the configuration's file "
                 f"alone, without a method after a colon or in method.name (got {flags.file})"
             )
-        from dreamda_jax.generate.build import METHODS
+        from dreamda_jax.synthesis.registry import METHODS
 
         return studies.methods(flags.file, METHODS, default=_DEFAULT_METHOD)
     if method != _DEFAULT_METHOD:
@@ -145,7 +144,7 @@ def _cells(config: Mapping[str, Any], flags: Flags) -> list[Cell]:
     scales = _scales(flags.scales)
     if flags.study == "scales":
         return studies.noise_scales(flags.file, scales)
-    model = command_line.bind(config, "model", options.Model)
+    model = binding.bind(config, "model", sections.Model)
     blocks = studies.unet_blocks(model.path, revision=model.revision)
     return studies.sites(
         flags.file, blocks, chosen=tuple(dict.fromkeys(flags.sites)), scales=scales
@@ -166,7 +165,7 @@ def _chosen(cells: Sequence[Cell], names: Sequence[str], setup: Setup) -> list[C
     known = {cell.name: cell for cell in cells}
     chosen = list(dict.fromkeys(names)) or list(known)
     for name in chosen:
-        command_line.choose(known, name, "--cells")
+        binding.choose(known, name, "--cells")
     found = [cell for name, cell in known.items() if name in chosen and wanted_stages(cell, setup)]
     if not found:
         raise UserError(

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dreamda_jax.data.drawing import ACCENT, INK, PAPER, drawable, fit, save_png, thumbnail
 from dreamda_jax.data.loader import load_seeds
-from dreamda_jax.data.sources.source import Source
+from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.transforms import Crop
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dreamda_jax.algorithms.metrics.intervals import mean_and_std
 from dreamda_jax.data.sets import production_log, training_results
 from dreamda_jax.errors import UserError
 from dreamda_jax.reproduce import progress
 from dreamda_jax.reproduce.cells import Cell, Setup, Stage, stages
 from dreamda_jax.reproduce.children import Ended
-from dreamda_jax.train.summary import mean_and_std
 
 _LOGGED = ("unet_rows_per_image", "flops_per_image", "site_rms")
 """Of a session of `generate`."""

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from dreamda_jax.algorithms.metrics.intervals import Estimate, mean_estimate
+from dreamda_jax.data import sources
 from dreamda_jax.data.evaluation_stream import evaluation_batches
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.models.classifiers.oracle import Oracle, open_oracle
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from dreamda_jax.train.plots import save_figure
+from dreamda_jax.data.drawing import save_figure
 
 _LINE, _REAL = "#4c78a8", "#c83c28"
 Point = tuple[float, float, float | None, float | None]

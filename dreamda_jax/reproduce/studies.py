@@ -6,6 +6,7 @@ from typing import NamedTuple
 from dreamda_jax.algorithms.diffusion.perturb import LATENT_SITES, site_module_name
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files
+from dreamda_jax.models.weights import hub
 from dreamda_jax.reproduce.cells import Cell
 
 SCALES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
@@ -43,7 +44,7 @@ def unet_blocks(path: str, *, revision: str | None = None) -> UNetBlocks:
       UserError: see `checkpoint_files.find_checkpoint`.
     """
     file = checkpoint_files.find_checkpoint(path, revision=revision).unet.config
-    config = checkpoint_files.read_json(file)
+    config = hub.read_json(file)
     try:
         return UNetBlocks(len(config["down_block_types"]), len(config["up_block_types"]))
     except (KeyError, TypeError) as error:

@@ -10,16 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from dreamda_jax.data import sources
 from dreamda_jax.data.files import atomic
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.progress import Progress
-from dreamda_jax.train.build import Training
-from dreamda_jax.train.output import evaluation_stream
+from dreamda_jax.runtime.sweep import View
 
 _PORTION = 2048  # images; a stop loses less than one
-_BATCH = 256
 
 Predict = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
 """`predict(images, places)`: arrays [b, ...] of uint8 images [b, h, w, 3] and their places in the
@@ -27,12 +25,11 @@ set, int32 [b]."""
 
 
 def sweep(
-    parts: Training,
     mesh: jax.sharding.Mesh,
     source: sources.Source,
     predict: Predict,
     *,
-    resolution: int,
+    view: View,
     directory: Path,
     stop: threading.Event,
     note: str,
@@ -40,11 +37,10 @@ def sweep(
     """Runs every image of a set through `predict`.
 
     Args:
-      parts: how images are read.
       mesh: whose devices share each batch.
       source: the set.
       predict: compiled, over global batches. An image's result may depend on its place alone.
-      resolution: side of the images handed to it.
+      view: how images are read.
       directory: where finished portions lie until the whole is done; made if absent.
       stop: ends it between two batches.
       note: shown in the progress.
@@ -64,9 +60,7 @@ def sweep(
                 continue
             part = Subset(source, range(start, min(start + _PORTION, len(source))))
             made: list[dict[str, np.ndarray]] = []
-            with contextlib.closing(
-                evaluation_stream(parts, part, resolution=resolution, rows=min(_BATCH, len(source)))
-            ) as batches:
+            with contextlib.closing(view.batches(part)) as batches:
                 for batch in batches:
                     if stop.is_set():
                         return None

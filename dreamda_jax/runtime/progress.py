@@ -6,6 +6,8 @@ from typing import TextIO
 
 import tqdm
 
+from dreamda_jax.runtime.readable import readable_rate
+
 _LINE_EVERY_SECONDS = 10.0
 
 
@@ -76,9 +78,3 @@ class Progress:
             left = tqdm.tqdm.format_interval((self._total - self._done) / rate)
             parts += [readable_rate(rate, self._unit), f"{left} left"]
         return ", ".join([*parts, self._note] if self._note else parts)
-
-
-def readable_rate(per_second: float, unit: str = "image") -> str:
-    """Such as "12.34 images/s"; three digits of what is slow, as large images on a CPU are."""
-    digits = ".2f" if per_second >= 0.1 else ".3g"
-    return f"{per_second:{digits}} {unit}s/s"

@@ -3,16 +3,15 @@
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamda_jax.data import content
+from dreamda_jax.data import content, sources
 from dreamda_jax.data.evaluation_stream import EvaluationBatch, evaluation_batches
 from dreamda_jax.data.feature_store import Features, FeatureStore
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.data.transforms import Crop
 from dreamda_jax.errors import UserError
@@ -56,6 +55,18 @@ class View(NamedTuple):
     crop: Crop
     batch_size: int
     num_workers: int
+
+    def batches(self, source: sources.Source) -> Generator[EvaluationBatch, None, None]:
+        """A whole set in its order: the rows of each batch that belong to this host."""
+        return evaluation_batches(
+            source,
+            batch_size=self.batch_size,
+            resolution=self.resolution,
+            crop=self.crop,
+            num_workers=self.num_workers,
+            host_index=meshes.process_index(),
+            host_count=meshes.process_count(),
+        )
 
 
 class Swept(NamedTuple):
@@ -167,17 +178,7 @@ def _fill(
     rest = Subset(source, range(first, len(source)))
     with (
         contextlib.closing(Progress(len(source), done=first)) as progress,
-        contextlib.closing(
-            evaluation_batches(
-                rest,
-                batch_size=view.batch_size,
-                resolution=view.resolution,
-                crop=view.crop,
-                num_workers=view.num_workers,
-                host_index=meshes.process_index(),
-                host_count=meshes.process_count(),
-            )
-        ) as batches,
+        contextlib.closing(view.batches(rest)) as batches,
     ):
         pending: list[Callable[[], None]] = []
         for number, batch in enumerate(batches):

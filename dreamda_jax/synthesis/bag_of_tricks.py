@@ -17,7 +17,7 @@ from dreamda_jax.algorithms.diffusion.keys import Stream
 from dreamda_jax.data.prompts import ChoosePrompt, Subject
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.synthesis.method import check_not_negative
+from dreamda_jax.settings.checks import check_not_negative
 from dreamda_jax.synthesis.plain import FromNoise
 from dreamda_jax.synthesis.sampling import Rows
 

@@ -22,7 +22,8 @@ from dreamda_jax.algorithms.diffusion.keys import RawKeys, Stream
 from dreamda_jax.algorithms.diffusion.loss_weights import loss_weights
 from dreamda_jax.algorithms.diffusion.schedule import noise_level
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.synthesis.method import Inputs, check_not_negative
+from dreamda_jax.settings.checks import check_not_negative
+from dreamda_jax.synthesis.method import Inputs
 from dreamda_jax.synthesis.plain import FromNoise
 from dreamda_jax.types import AnyArray, Context, Image, Latent, Params
 

@@ -21,7 +21,8 @@ from dreamda_jax.data.prompts import ChoosePrompt, Subject
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.models.clip.encoder import Guide
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.synthesis.method import Inputs, Outputs, check_not_negative
+from dreamda_jax.settings.checks import check_not_negative
+from dreamda_jax.synthesis.method import Inputs, Outputs
 from dreamda_jax.synthesis.passes import in_passes
 from dreamda_jax.synthesis.sampling import Sampled, rows_of
 from dreamda_jax.synthesis.sdedit import SDEdit

@@ -5,10 +5,8 @@ differs from call to call is in `Inputs`, everything fixed for a run is in the d
 compiles once.
 """
 
-import dataclasses
-import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args, get_origin
+from typing import ClassVar, NamedTuple, Protocol
 
 from jaxtyping import Array, Float, Int, UInt, UInt8
 
@@ -88,29 +86,3 @@ class Method(Protocol):
     ) -> Outputs:
         """Makes n variants of each of b seed images on one device."""
         raise NotImplementedError
-
-
-def check_choices(options: Any) -> None:
-    """Checks the fields of a dataclass of options that are of a `Literal` type.
-
-    Raises:
-      ValueError: names the field and what it may be.
-    """
-    for field in dataclasses.fields(options):
-        choices, value = get_args(field.type), getattr(options, field.name)
-        if get_origin(field.type) is Literal and value not in choices:
-            raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def check_not_negative(options: Any, *names: str) -> None:
-    """Checks numbers of a dataclass of options, which have to be finite too.
-
-    Raises:
-      ValueError: names the field.
-    """
-    for name in names:
-        value = getattr(options, name)
-        if value < 0:
-            raise ValueError(f"{name} must not be negative, got {value}")
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, got {value}")

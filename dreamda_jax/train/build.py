@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamda_jax.algorithms.augment.policy import Augment
+from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
-from dreamda_jax.data.sources import classes
-from dreamda_jax.data.sources import source as sources
+from dreamda_jax.data.sources import classes, open_held_out
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry, weight_files
 from dreamda_jax.runtime import devices as mesh
-from dreamda_jax.settings import command_line
-from dreamda_jax.settings import sections as options
-from dreamda_jax.train import build_self_training
+from dreamda_jax.settings import binding, sections
+from dreamda_jax.train import build_self_training, options
 from dreamda_jax.train.build_self_training import SelfTraining
 from dreamda_jax.train.recipes import RECIPES, Recipe
 
@@ -55,7 +54,7 @@ class Training(NamedTuple):
     classifier: options.Classifier
     data: options.TrainingData
     augment: Augment
-    loader: options.Loader
+    loader: sections.Loader
     recipe: Recipe
     architecture: registry.Architecture
     weights: str | None
@@ -86,18 +85,18 @@ def training(config: dict[str, Any]) -> Training:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    command_line.check_sections(config, options.SECTIONS)
-    bind = functools.partial(command_line.bind, config)
+    binding.check_sections(config, sections.SECTIONS)
+    bind = functools.partial(binding.bind, config)
     classifier = bind("classifier", options.Classifier)
     data = bind("data", options.TrainingData)
     augment = bind("augment", Augment)
-    loader = bind("loader", options.Loader)
+    loader = bind("loader", sections.Loader)
     job, recipe = _job_and_recipe(config)
     if job.method == "amst":
         data = dataclasses.replace(data, train_on="mixed")
     elif job.method == "softmatch":
         data = dataclasses.replace(data, train_on="real")
-    architecture = command_line.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
+    architecture = binding.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
     image_size, canvas = _image_sizes(classifier, architecture)
     _check_batch_size(recipe.batch_size, devices=mesh.device_count())
     directory = staging.local(data.synthetic or config["output"]["path"])
@@ -154,9 +153,9 @@ def _job_and_recipe(config: Mapping[str, Any]) -> tuple[options.Train, Recipe]:
     section = config.get("train", {})
     numbers = {k: v for k, v in section.items() if k in _RECIPE_FIELDS and v is not None}
     rest = {k: v for k, v in section.items() if k not in _RECIPE_FIELDS}
-    job = command_line.bind({"train": rest}, "train", options.Train)
-    named = dataclasses.asdict(command_line.choose(RECIPES, job.recipe, "train.recipe"))
-    return job, command_line.bind({"train": {**named, **numbers}}, "train", Recipe)
+    job = binding.bind({"train": rest}, "train", options.Train)
+    named = dataclasses.asdict(binding.choose(RECIPES, job.recipe, "train.recipe"))
+    return job, binding.bind({"train": {**named, **numbers}}, "train", Recipe)
 
 
 def _image_sizes(
@@ -215,22 +214,6 @@ def _training_sets(
                 real.label_names, synthetic, what=f"the synthetic set {directory}"
             )
     return real, synthetic
-
-
-def open_held_out(config: Mapping[str, Any], section: str) -> sources.Source | None:
-    """The set of section "validation" or "test": its fields over those of section "source".
-
-    None where the section has no field.
-
-    Raises:
-      UserError: it cannot be opened, or labels name no class.
-    """
-    options = sources.overridden(config["source"], config.get(section, {}))
-    if not options:
-        return None
-    source = sources.open_source(**options)
-    classes.check_labels(source)
-    return source
 
 
 def _held_out_sets(

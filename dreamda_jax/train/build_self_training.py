@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.algorithms.selftrain.consistency import Consistency
+from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources import labelled_draw, unlabelled
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.oracle import open_oracle
 from dreamda_jax.models.clip import files as clip_files
-from dreamda_jax.settings import command_line
-from dreamda_jax.train import options as self_training_options
+from dreamda_jax.settings import binding, sections
+from dreamda_jax.train import options
 
 SECTIONS = {
     "amst": ("strong", "amst", "consistency", "clip"),
@@ -38,10 +38,10 @@ class SelfTraining(NamedTuple):
 
     strong: Augment
     consistency: Consistency
-    amst: self_training_options.Amst
-    softmatch: self_training_options.SoftMatch
-    clip: self_training_options.Clip
-    audit: self_training_options.Audit
+    amst: options.Amst
+    softmatch: options.SoftMatch
+    clip: sections.Clip
+    audit: options.Audit
     unlabelled: sources.Source | None
     labels_digest: str | None
 
@@ -67,7 +67,7 @@ def self_training(
       UserError: a value is out of range, a class has fewer than two images, there is no unlabelled
         set or it is the test set.
     """
-    bind = functools.partial(command_line.bind, config)
+    bind = functools.partial(binding.bind, config)
     if augment.rand_augment or augment.random_erasing:
         raise UserError(
             f"train.method={method} learns from two views of an image: section augment is the weak "
@@ -80,8 +80,8 @@ def self_training(
         **config.get("strong", {}),
     }
     both = {**dataclasses.asdict(augment), **{k: v for k, v in given.items() if v is not None}}
-    strong = command_line.bind({"strong": both}, "strong", Augment)
-    amst = bind("amst", self_training_options.Amst)
+    strong = binding.bind({"strong": both}, "strong", Augment)
+    amst = bind("amst", options.Amst)
     if amst.pseudo_labels not in LABELLINGS and not staging.local(amst.pseudo_labels).is_file():
         raise UserError(
             f"amst.pseudo_labels={amst.pseudo_labels!r} is neither one of "
@@ -94,9 +94,9 @@ def self_training(
         )
     labelled_draw.check_two_per_class(real)
     softmatch, clip, audit = (
-        bind("softmatch", self_training_options.SoftMatch),
-        bind("clip", self_training_options.Clip),
-        bind("audit", self_training_options.Audit),
+        bind("softmatch", options.SoftMatch),
+        bind("clip", sections.Clip),
+        bind("audit", options.Audit),
     )
     if method == "softmatch" and softmatch.num_labels:
         labelled_draw.draw_labelled(real, softmatch.num_labels, seed=0)  # raises if it cannot be

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from dreamda_jax.algorithms.metrics.labels import acceptance, label_precision, rejections
+from dreamda_jax.data.drawing import save_figure
 from dreamda_jax.data.files.atomic import to_json, write_atomically
 from dreamda_jax.data.sets.verdicts import Verdicts
 from dreamda_jax.train.audit_sheet import audit_sheet
-from dreamda_jax.train.plots import name_classes, save_figure
+from dreamda_jax.train.plots import name_classes
 
 _KEPT, _CHANGED, _REJECTED = "#4c78a8", "#e0a030", "#d0d0d0"
 _MOST_ROWS = 20

@@ -17,6 +17,7 @@ from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime import image_sweep
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.build_self_training import LABELLINGS
+from dreamda_jax.train.output import whole_set_view
 from dreamda_jax.train.reference_labels import clip_probabilities
 from dreamda_jax.train.self_training_programs import SelfTrainingPrograms
 from dreamda_jax.train.stage_keys import stage_key
@@ -115,11 +116,10 @@ class Labelling:
     ) -> Verdicts | None:
         key = stage_key(seed, "stage 2", round_number)
         found = image_sweep.sweep(
-            self._parts,
             self._programs.mesh,
             self._synthetic,
             lambda images, places: self._programs.judge(variables, key, images, places),
-            resolution=self._parts.canvas,
+            view=whole_set_view(self._parts, self._synthetic),
             directory=directory / _JUDGED,
             stop=stop,
             note="stage 2",
@@ -166,11 +166,10 @@ class Labelling:
     def _decoded(self, directory: Path, stop: threading.Event) -> dict[str, np.ndarray] | None:
         """The seeds' labels, and which images are whole."""
         return image_sweep.sweep(
-            self._parts,
             self._programs.mesh,
             self._synthetic,
             lambda images, places: {},
-            resolution=self._parts.canvas,
+            view=whole_set_view(self._parts, self._synthetic),
             directory=directory / _JUDGED,
             stop=stop,
             note="stage 2",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dreamda_jax.algorithms.metrics import accuracy
-from dreamda_jax.data.evaluation_stream import EvaluationBatch, evaluation_batches
+from dreamda_jax.data import sources
+from dreamda_jax.data.evaluation_stream import EvaluationBatch
 from dreamda_jax.data.files import atomic, staging
-from dreamda_jax.data.sources import source as sources
 from dreamda_jax.data.training_stream import Batch, training_batches
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
@@ -21,6 +21,7 @@ from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime import log as training_log
 from dreamda_jax.runtime import loop
 from dreamda_jax.runtime.fit import fit
+from dreamda_jax.runtime.sweep import View
 from dreamda_jax.train import accuracy as evaluation
 from dreamda_jax.train import plots as classification_plots
 from dreamda_jax.train.best import Best
@@ -125,12 +126,7 @@ class TrainingOutput:
         source: sources.Source,
         step: evaluation.EvaluateStep | None = None,
     ) -> np.ndarray:
-        batches = evaluation_stream(
-            self._parts,
-            source,
-            resolution=self._parts.canvas,
-            rows=min(_EVALUATION_BATCH, len(source)),
-        )
+        batches = whole_set_view(self._parts, source).batches(source)
         measured = variables if step else self._classifier_of(variables)
         with contextlib.closing(batches):
             confusion = self._programs.confusion(measured, self._report(batches), step=step)
@@ -176,18 +172,22 @@ class TrainingOutput:
         atomic.write_atomically(self.directory / _RESULT, atomic.to_json(content))
 
 
-def evaluation_stream(
-    parts: Training, source: sources.Source, *, resolution: int, rows: int
-) -> Generator[EvaluationBatch, None, None]:
-    """A whole set in its order, in batches of `rows` or a little more, which all devices share."""
+def whole_set_view(
+    parts: Training, source: sources.Source, *, resolution: int | None = None
+) -> View:
+    """How every image of a set is read, in batches that all devices share.
+
+    Args:
+      parts: the checked configuration.
+      source: the set.
+      resolution: side in pixels; None: the canvas of the classifier.
+    """
     devices = meshes.device_count()
-    return evaluation_batches(
-        source,
-        batch_size=-(-rows // devices) * devices,
-        resolution=resolution,
+    return View(
+        resolution=resolution or parts.canvas,
         crop=parts.classifier.crop,
+        batch_size=-(-min(_EVALUATION_BATCH, len(source)) // devices) * devices,
         num_workers=parts.loader.num_workers,
-        **_host(),
     )
 
 
@@ -216,14 +216,11 @@ def training_stream(
         resolution=parts.canvas,
         crop=parts.classifier.crop,
         num_workers=parts.loader.num_workers,
-        **_host(),
+        host_index=meshes.process_index(),
+        host_count=meshes.process_count(),
     )
     with contextlib.closing(stream):
         for batch in stream:
             for message in batch.replaced:
                 print(f"replaced    {message}", flush=True)
             yield batch
-
-
-def _host() -> dict[str, int]:
-    return {"host_index": meshes.process_index(), "host_count": meshes.process_count()}

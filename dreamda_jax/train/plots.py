@@ -4,9 +4,7 @@ Written as PNG, replacing an older one in one step. They keep to matplotlib's ob
 pyplot would look for a display and keep every figure alive.
 """
 
-import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
 from dreamda_jax.algorithms.metrics.accuracy import per_class_accuracy, top1
-from dreamda_jax.data.files.atomic import write_atomically
+from dreamda_jax.data.drawing import save_figure
 
-_DPI, _POINTS = 120, 72  # pixels and points of an inch
+_POINTS = 72  # of an inch
 _INK, _BAR, _ACCENT, _EMPTY = "#1e1e1e", "#4c78a8", "#c83c28", "#e6e6e6"
 _LONGEST_NAME, _TAIL, _MOST_COUNTED = 32, 13, 20
 
@@ -168,14 +166,3 @@ def _shown(name: str) -> str:
     if len(name) > _LONGEST_NAME:  # names of a kind often differ in their last word
         name = f"{name[: _LONGEST_NAME - _TAIL - 1]}…{name[-_TAIL:]}"
     return name.replace("$", r"\$")
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, replacing an older one in one step."""
-    encoded = io.BytesIO()
-    with warnings.catch_warnings():
-        # The font lacks some scripts. A box stands for each letter; a warning for each is no help.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        # "tight" lets the picture grow by what the names need; the axes keep their size.
-        figure.savefig(encoded, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.15)
-    write_atomically(path, encoded.getvalue())

@@ -15,6 +15,7 @@ from dreamda_jax.models.clip import encoder as clip
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime import image_sweep
 from dreamda_jax.train.build import Training
+from dreamda_jax.train.output import whole_set_view
 
 
 def clip_probabilities(
@@ -38,11 +39,10 @@ def clip_probabilities(
     )
     classify = jax.jit(zero_shot.classify)
     return image_sweep.sweep(
-        parts,
         mesh,
         parts.synthetic,
         lambda images, _: {"probabilities": classify(zero_shot.params, images)},
-        resolution=zero_shot.image_size,
+        view=whole_set_view(parts, parts.synthetic, resolution=zero_shot.image_size),
         directory=staging.local(parts.job.output) / "clip",
         stop=stop,
         note="CLIP zero-shot",
@@ -74,11 +74,10 @@ def oracle_labels(
     known = open_oracle(parts.self_training.audit.oracle, parts.label_names, place=_on(mesh))
     classify = jax.jit(known.classify)
     found = image_sweep.sweep(
-        parts,
         mesh,
         parts.synthetic,
         lambda images, _: {"classes": classify(known.variables, images)},
-        resolution=known.image_size,
+        view=whole_set_view(parts, parts.synthetic, resolution=known.image_size),
         directory=staging.local(parts.job.output) / f"oracle-{known.digest[:8]}",
         stop=stop,
         note="oracle",

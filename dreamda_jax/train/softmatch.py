@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from dreamda_jax.algorithms.selftrain.semi_supervised import Batch
-from dreamda_jax.data.sources import source as sources
+from dreamda_jax.data import sources
 from dreamda_jax.data.sources.labelled_draw import draw_labelled
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.train.build import Training

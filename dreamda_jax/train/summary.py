@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
+from dreamda_jax.algorithms.metrics.intervals import mean_and_std
 
 
 class RunResult(NamedTuple):
@@ -90,18 +90,6 @@ def start(
             f"output      {output}",
         ]
     )
-
-
-def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation (n − 1); of a single value there is none.
-
-    Raises:
-      ValueError: no values.
-    """
-    if not values:
-        raise ValueError("there is no mean of nothing")
-    mean = float(np.mean(values, dtype=np.float64))
-    return mean, float(np.std(values, ddof=1, dtype=np.float64)) if len(values) > 1 else None
 
 
 def closing_table(runs: Sequence[RunResult], *, measured_on: str = "test") -> str:

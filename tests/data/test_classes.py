@@ -4,6 +4,7 @@ import unicodedata
 import numpy as np
 import pytest
 
+from dreamda_jax.data.sources import Example, open_source
 from dreamda_jax.data.sources.classes import (
     check_labels,
     checked_label,
@@ -13,7 +14,6 @@ from dreamda_jax.data.sources.classes import (
     united,
 )
 from dreamda_jax.data.sources.folder import open_folder
-from dreamda_jax.data.sources.source import Example, open_source
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from tests.data.make_synthetic import NAMES, make_synthetic

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dreamda_jax.data.content import read_content
+from dreamda_jax.data.sources import Example, Spread
 from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.sources.sample_source import SampleSource
-from dreamda_jax.data.sources.source import Example, Spread
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.errors import UserError
 from tests.small_training import make_folder

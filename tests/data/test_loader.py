@@ -12,7 +12,7 @@ import skimage.data
 from PIL import Image
 
 from dreamda_jax.data.loader import load_seeds
-from dreamda_jax.data.sources.source import Example, open_source
+from dreamda_jax.data.sources import Example, open_source
 from dreamda_jax.errors import UserError
 
 
@@ -141,7 +141,7 @@ def test_closing_early_in_threads():
 PARENT = """
 import multiprocessing, time
 from dreamda_jax.data.loader import load_seeds
-from dreamda_jax.data.sources.source import open_source
+from dreamda_jax.data.sources import open_source
 if __name__ == "__main__":
     seeds = load_seeds(
         open_source("sample"), range(200), resolution=64, crop="center", num_workers=1)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from dreamda_jax.data.prompts import Prompts, fill_template, open_prompts
-from dreamda_jax.data.sources.source import Example
+from dreamda_jax.data.sources import Example
 from dreamda_jax.errors import UserError
 
 NAMES = ("ankle_boot", "bag")

@@ -10,8 +10,7 @@ import skimage.data
 from PIL import Image
 
 from dreamda_jax.data.loader import load_seeds
-from dreamda_jax.data.sources import sample_source
-from dreamda_jax.data.sources.source import Spread, open_source, overridden
+from dreamda_jax.data.sources import Spread, open_source, overridden, sample_source
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.errors import UserError
 from tests.data.make_tfds import edit_info, write_tfds_set
@@ -53,7 +52,7 @@ def test_reading_a_folder_imports_nothing_heavy(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a" / "1.png")
     code = (
         "import sys\n"
-        "from dreamda_jax.data.sources.source import open_source\n"
+        "from dreamda_jax.data.sources import open_source\n"
         "from dreamda_jax.data.transforms import decode_image\n"
         f"source = open_source('folder', path={str(tmp_path)!r})\n"
         "decode_image(source[0].content, resolution=8, crop='center')\n"

@@ -3,9 +3,9 @@ import pickle
 import numpy as np
 import pytest
 
+from dreamda_jax.data.sources import open_source
 from dreamda_jax.data.sources.classes import check_labels
 from dreamda_jax.data.sources.folder import open_folder
-from dreamda_jax.data.sources.source import open_source
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.data.training_stream import training_batches
 from dreamda_jax.errors import UserError

@@ -9,9 +9,9 @@ from PIL import Image
 
 from dreamda_jax.data import training_stream
 from dreamda_jax.data.evaluation_stream import evaluation_batches
+from dreamda_jax.data.sources import Example
 from dreamda_jax.data.sources.classes import match_classes
 from dreamda_jax.data.sources.folder import open_folder
-from dreamda_jax.data.sources.source import Example
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.stream_order import StreamOrder
 from dreamda_jax.data.training_stream import epoch_length, training_batches

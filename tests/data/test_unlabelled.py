@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from dreamda_jax.data.sources.source import open_source
+from dreamda_jax.data.sources import open_source
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.data.sources.unlabelled import open_unlabelled, refuse_test_images
 from dreamda_jax.data.training_stream import training_batches

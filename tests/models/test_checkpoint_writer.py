@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dreamda_jax.data.prompts import open_prompts
-from dreamda_jax.data.sources.source import Example
+from dreamda_jax.data.sources import Example
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import (
     adapter_files,

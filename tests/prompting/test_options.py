@@ -6,7 +6,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.prompts import build, request
 from dreamda_jax.prompts.options import REQUEST, Prompts
 from dreamda_jax.prompts.writer import Ask
-from dreamda_jax.settings import command_line
+from dreamda_jax.settings import binding
 
 KEY = "sk-0123456789abcdef"
 
@@ -38,7 +38,7 @@ KEY = "sk-0123456789abcdef"
 )
 def test_values_that_cannot_be(values, message):
     with pytest.raises(UserError, match=message) as caught:
-        command_line.bind({"prompts": {"model": "m", **values}}, "prompts", Prompts)
+        binding.bind({"prompts": {"model": "m", **values}}, "prompts", Prompts)
     assert KEY not in str(caught.value)
 
 

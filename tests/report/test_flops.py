@@ -5,10 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models.stable_diffusion import (
-    checkpoint_files,
-    loading,
-)
+from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
 from dreamda_jax.models.stable_diffusion import (
     model as stable_diffusion,
 )

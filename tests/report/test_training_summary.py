@@ -6,8 +6,9 @@ import statistics
 
 import pytest
 
+from dreamda_jax.algorithms.metrics.intervals import mean_and_std
 from dreamda_jax.train import summary as training_summary
-from dreamda_jax.train.summary import RunResult, closing_table, mean_and_std
+from dreamda_jax.train.summary import RunResult, closing_table
 
 RUN = RunResult(
     seed=0,

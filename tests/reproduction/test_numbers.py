@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.data.sets import production_log
+from dreamda_jax.data.sources import Spread
 from dreamda_jax.data.sources.sample_source import SampleSource
-from dreamda_jax.data.sources.source import Spread
 from dreamda_jax.errors import UserError
 from dreamda_jax.reproduce import numbers, progress, table
 from dreamda_jax.reproduce.cells import stages

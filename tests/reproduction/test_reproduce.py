@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dreamda_jax.generate.build import METHODS
+from dreamda_jax.synthesis.registry import METHODS
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]

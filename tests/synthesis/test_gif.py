@@ -7,7 +7,7 @@ import pytest
 
 from dreamda_jax.algorithms.diffusion import imagination
 from dreamda_jax.algorithms.diffusion.keys import Stream
-from dreamda_jax.data.sources.source import Example
+from dreamda_jax.data.sources import Example
 from dreamda_jax.models.clip import encoder as clip
 from dreamda_jax.synthesis.gif import ADJECTIVES, DOMAINS, Gif
 from tests.synthesis import plain_by_hand

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dreamda_jax.algorithms.diffusion.keys import Stream
-from dreamda_jax.data.sources.source import Example
+from dreamda_jax.data.sources import Example
 from dreamda_jax.synthesis.bag_of_tricks import DOMAINS, BagOfTricks
 from dreamda_jax.synthesis.sdedit import SDEdit
 from dreamda_jax.synthesis.text_to_image import TextToImage

@@ -71,7 +71,7 @@ def test_being_asked_to_stop_saves_the_step_at_hand(tmp_path):
 LEARN = """
 import json, sys, threading
 from dreamda_jax.train import build as build_training
-from dreamda_jax.data.sources.source import Spread
+from dreamda_jax.data.sources import Spread
 from dreamda_jax.train.supervised import SupervisedTraining
 parts = build_training.training(json.loads(sys.argv[1]))
 parts = parts._replace(real=Spread(parts.real, 64), epoch_images=64)

@@ -4,6 +4,7 @@ Variants of one seed are alike, so many of them say less than as many images of 
 `clusters` are given (the seed of every synthetic image), whole clusters count as what was drawn.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,3 +89,15 @@ def _cluster_sums(
         raise ValueError(f"{len(values)} values, but clusters are {np.shape(clusters)}")
     _, place = np.unique(clusters, return_inverse=True)
     return np.bincount(place, values), np.bincount(place).astype(np.float64)
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (n − 1); of a single value there is none.
+
+    Raises:
+      ValueError: no values.
+    """
+    if not values:
+        raise ValueError("there is no mean of nothing")
+    mean = float(np.mean(values, dtype=np.float64))
+    return mean, float(np.std(values, ddof=1, dtype=np.float64)) if len(values) > 1 else None

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.file_digest import file_digest
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.stable_diffusion.checkpoint_files import read_json
 from dreamda_jax.models.weights import hub
+from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import PICKLED_SUFFIXES
 
 LAYOUT = """\

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.clip.files import ClipFiles
-from dreamda_jax.models.stable_diffusion.checkpoint_files import read_json
+from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.types import Image
 
 # Of CLIPImageProcessor, where a checkpoint has no preprocessor_config.json.

@@ -1,12 +1,11 @@
 """Find a checkpoint's files: a local directory or a Hugging Face hub id, in diffusers' layout."""
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dreamda_jax.data.files import staging
 from dreamda_jax.errors import UserError
@@ -130,17 +129,6 @@ def checkpoint_fingerprint(path: str | os.PathLike[str], *, revision: str | None
                 samples.append(stream.read(_SAMPLE_BYTES))
         _update(digest, file.relative_to(files.directory), size, b"".join(samples))
     return digest.hexdigest()
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a config file; UserError where it is no JSON object."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error}).") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file}: holds no JSON object.")
-    return config
 
 
 def _update(digest: "hashlib._Hash", name: Path, size: int, content: bytes) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from dreamda_jax.data.files import atomic
-from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles, read_json
+from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles
+from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import shard_files
 from dreamda_jax.models.weights.torch_names import to_torch
 from dreamda_jax.types import Params

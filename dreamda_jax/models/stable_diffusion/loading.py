@@ -6,17 +6,14 @@ from typing import Any
 import flax.traverse_util
 import jax
 
-from dreamda_jax.models.stable_diffusion.checkpoint_files import (
-    CheckpointFiles,
-    find_checkpoint,
-    read_json,
-)
+from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles, find_checkpoint
 from dreamda_jax.models.stable_diffusion.model import (
     StableDiffusion,
     abstract_params,
     from_configs,
 )
 from dreamda_jax.models.tokenizer import load_tokenizer
+from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import Place, load_weights
 from dreamda_jax.types import Params
 

@@ -1,8 +1,10 @@
 """What can go wrong between here and the Hugging Face hub, in words a person can act on."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dreamda_jax.errors import UserError
 
@@ -101,3 +103,14 @@ def fetch_snapshot(
         return directory
 
     return fetch(download, repo_id, revision=revision, by_hand=by_hand, cached=cached)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a config file; UserError where it is no JSON object."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error}).") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file}: holds no JSON object.")
+    return config
