@@ -235,14 +235,12 @@ def _prompts() -> ConfigDict:
     """`python -m dreamda_jax.prompts`: see dreamda_jax/prompts/options.py."""
     return ConfigDict(
         {
-            "writer": "chat",  # or "local", "template"
+            "writer": "chat",  # or "template"
             "per_class": 20,
             "output": "runs/prompts.jsonl",
             "classes": placeholder(str),  # default: those of section source
             "base_url": "https://api.openai.com/v1",
             "model": placeholder(str),
-            "revision": placeholder(str),
-            "dtype": "bfloat16",  # of a local model
             "key_variable": "OPENAI_API_KEY",  # the key itself is written nowhere
             "request": placeholder(str),  # default: after the paper's wording
             "batch": 20,  # descriptions asked for in one request
@@ -251,7 +249,7 @@ def _prompts() -> ConfigDict:
             "temperature": 1.0,
             "timeout": 120.0,  # seconds
             "max_attempts": 5,
-            "seed": 0,  # of "local" and "template"
+            "seed": 0,  # of "template"
             "attributes": placeholder(str),  # sentences and word lists of one's own
         }
     )

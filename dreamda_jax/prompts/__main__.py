@@ -57,8 +57,6 @@ def _prompts(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> in
         ),
         flush=True,
     )
-    if dry_run and options.writer == "local":
-        return 0  # its weights would have to be loaded first
     writer = build.open_writer(options, stop)
     if dry_run:
         return 0

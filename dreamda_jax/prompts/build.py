@@ -13,7 +13,10 @@ from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.object_store import is_remote
 from dreamda_jax.data.sources import labels
 from dreamda_jax.errors import UserError
+from dreamda_jax.prompts.chat import ChatClient
+from dreamda_jax.prompts.chat_writer import ChatWriter
 from dreamda_jax.prompts.options import Prompts
+from dreamda_jax.prompts.template import open_expander
 from dreamda_jax.prompts.validation import Validator
 from dreamda_jax.prompts.writer import Writer
 from dreamda_jax.settings import binding
@@ -22,7 +25,6 @@ from dreamda_jax.settings.sections import SECTIONS
 _OF_ALL = ("writer", "min_words", "max_words")
 _OF_WRITER = {
     "chat": ("model", "wording", "temperature"),
-    "local": ("model", "revision", "dtype", "wording", "temperature", "seed", "batch"),
     "template": ("seed",),
 }
 
@@ -53,6 +55,12 @@ def prompting(config: Mapping[str, Any]) -> Prompting:
       UserError: whatever is wrong with the section, the source or the list of classes.
     """
     binding.check_sections(config, SECTIONS)
+    if config["prompts"].get("writer") == "local":
+        raise UserError(
+            "prompts.writer=local was removed in 0.2. Serve the model behind an OpenAI-compatible "
+            "endpoint (llama.cpp, vLLM, Ollama) and give --config.prompts.writer=chat "
+            "--config.prompts.base_url=http://localhost:PORT/v1 with another prompts.output"
+        )
     options: Prompts = binding.bind(config, "prompts", Prompts)
     if is_remote(options.output):
         raise UserError(
@@ -71,55 +79,31 @@ def prompting(config: Mapping[str, Any]) -> Prompting:
 
 
 def open_writer(options: Prompts, stop: threading.Event) -> Writer:
-    """Whoever writes; a local model is loaded, an endpoint is not spoken to yet.
+    """The writer that section `prompts` names; an endpoint is not spoken to yet.
 
     Raises:
-      UserError: the key, the model or the file of attributes cannot be used.
+      UserError: the key or the file of attributes cannot be used.
     """
     if options.writer == "template":
-        from dreamda_jax.prompts.template import open_expander
-
         return _sufficient(open_expander(options.attributes, seed=options.seed), options)
-    if options.model is None:
-        raise AssertionError("checked when the options were read")
-    if options.writer == "chat":
-        from dreamda_jax.prompts.chat import ChatClient
-        from dreamda_jax.prompts.chat_writer import ChatWriter
-
-        client = ChatClient(
-            options.base_url,
-            options.model,
-            key_variable=options.key_variable,
-            temperature=options.temperature,
-            timeout=options.timeout,
-            max_attempts=options.max_attempts,
-            wait=stop.wait,
-            report=functools.partial(print, flush=True),
-        )
-        return ChatWriter(client, model=options.model, **_wording(options))
-    # Imported here: JAX and transformers take seconds that the other writers do not need.
-    from dreamda_jax.prompts.language_model import LanguageModel
-    from dreamda_jax.prompts.language_model_files import find_language_model
-    from dreamda_jax.prompts.local_writer import LocalWriter
-
-    files = find_language_model(options.model, revision=options.revision)
-    return LocalWriter(
-        LanguageModel(files, dtype=options.dtype),
-        path=options.model,
-        batch=options.batch,
+    assert options.model is not None  # `Prompts` demands one for "chat"
+    client = ChatClient(
+        options.base_url,
+        options.model,
+        key_variable=options.key_variable,
         temperature=options.temperature,
-        seed=options.seed,
-        stop=stop,
-        **_wording(options),
+        timeout=options.timeout,
+        max_attempts=options.max_attempts,
+        wait=stop.wait,
+        report=functools.partial(print, flush=True),
     )
-
-
-def _wording(options: Prompts) -> dict[str, Any]:
-    return {
-        "wording": options.wording,
-        "min_words": options.min_words,
-        "max_words": options.max_words,
-    }
+    return ChatWriter(
+        client,
+        model=options.model,
+        wording=options.wording,
+        min_words=options.min_words,
+        max_words=options.max_words,
+    )
 
 
 def _sufficient(expander: Any, options: Prompts) -> Writer:

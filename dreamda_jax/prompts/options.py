@@ -21,16 +21,13 @@ class Prompts:
     """Who writes the descriptions, how many, and what they must be like.
 
     Attributes:
-      writer: "chat" (an OpenAI-compatible endpoint), "local" (a language model on this machine) or
-        "template" (sentences and word lists, offline).
+      writer: "chat" (an OpenAI-compatible endpoint, hosted or on this machine) or "template"
+        (sentences and word lists, offline).
       per_class: descriptions of each class.
       output: the jsonl file; continued if the same settings made it.
       classes: text file with one class name a line; None: the classes of section `source`.
       base_url: of the endpoint, such as http://localhost:8000/v1.
-      model: by the endpoint's name for it; for "local" a directory in transformers' layout or a hub
-        id.
-      revision: branch, tag or commit of a hub id.
-      dtype: of a local model.
+      model: by the endpoint's name for it.
       key_variable: environment variable that holds the endpoint's key; it need not be set.
       request: the wording, with `{count}`, `{class}`, `{words}` and `{max_words}`; None: `REQUEST`.
       batch: descriptions asked for in one request.
@@ -40,18 +37,16 @@ class Prompts:
       timeout: seconds to wait for an answer.
       max_attempts: tries of a request that fails, and requests in a row for one class that bring
         nothing of use.
-      seed: of "local" and "template".
+      seed: of "template".
       attributes: JSON file with sentences and word lists in place of those of "template".
     """
 
-    writer: Literal["chat", "local", "template"] = "chat"
+    writer: Literal["chat", "template"] = "chat"
     per_class: int = 20
     output: str = "runs/prompts.jsonl"
     classes: str | None = None
     base_url: str = "https://api.openai.com/v1"
     model: str | None = None
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
     key_variable: str = "OPENAI_API_KEY"
     request: str | None = None
     batch: int = 20
@@ -81,9 +76,9 @@ class Prompts:
                 "key_variable is the name of an environment variable, such as OPENAI_API_KEY, and "
                 "never the key itself"
             )
-        if self.writer != "template" and not self.model:
-            raise ValueError(f"writer={self.writer!r} needs a model")
         if self.writer == "chat":
+            if not self.model:
+                raise ValueError("writer='chat' needs a model")
             _check_address(self.base_url)
         _check_request(self.wording)
 

@@ -82,8 +82,6 @@ def unfinished(
 def _who(options: Prompts) -> str:
     if options.writer == "chat":
         return f"{options.model} at {options.base_url}"
-    if options.writer == "local":
-        return f"{options.model} on this machine, {options.dtype}"
     return f"sentences and word lists of {options.attributes or 'the package'}"
 
 

@@ -1,4 +1,4 @@
-"""The interface of whoever writes descriptions: a chat endpoint, a local model, or word lists."""
+"""The interface of whoever writes descriptions: a chat endpoint, or word lists."""
 
 import dataclasses
 from typing import Protocol

@@ -14,9 +14,8 @@ KEY = "sk-0123456789abcdef"
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"writer": "gpt"}, "prompts.writer must be one of 'chat', 'local', 'template'"),
+        ({"writer": "gpt"}, "prompts.writer must be one of 'chat', 'template'"),
         ({"model": None}, "writer='chat' needs a model"),
-        ({"model": None, "writer": "local"}, "writer='local' needs a model"),
         ({"per_class": 0}, "per_class must be at least 1"),
         ({"batch": 0}, "batch must be at least 1"),
         ({"max_words": 14}, "max_words=14 is below min_words=15"),

@@ -12,7 +12,6 @@ import pytest
 
 from dreamda_jax.data.prompts import open_prompts
 from dreamda_jax.prompts.validation import Validator
-from tests.prompting import tiny_language_model
 from tests.prompting.server import completion, fails, hangs, says, sends, sentence
 
 ROOT = Path(__file__).parents[2]
@@ -205,18 +204,7 @@ def test_classes_of_a_file(path, tmp_path):
     assert any("an ak47 " in text for text in found["001.ak47"])
 
 
-def test_a_local_model(path, tmp_path):
-    model = tiny_language_model.make(tmp_path / "model")
-    overrides = (
-        *("--config.prompts.writer=local", f"--config.prompts.model={model}"),
-        *("--config.prompts.per_class=2", "--config.prompts.batch=2"),
-        *("--config.prompts.max_words=16", "--config.prompts.max_attempts=1"),
-        "--config.prompts.dtype=float32",
-    )
-    dry = run(path, *overrides, "--dry_run")
-    assert f"{model} on this machine, float32" in dry.stdout
-    done = run(path, *overrides, code=1)
-    # Random weights write nothing of use, and that is found out and said.
-    assert "20 descriptions are missing" in done.stderr
-    assert re.search(r"bag: 2 \(\d+ (too short|class not named|too long)", done.stderr)
-    assert "deprecated" not in done.stderr
+def test_the_writer_that_was_removed_is_named_with_what_to_do(path):
+    done = run(path, "--config.prompts.writer=local", "--config.prompts.model=gpt2", code=1)
+    assert "prompts.writer=local was removed in 0.2" in done.stderr
+    assert "--config.prompts.base_url=http://localhost:PORT/v1" in done.stderr
