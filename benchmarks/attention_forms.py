@@ -20,7 +20,7 @@ from typing import Any
 
 from reporting import machine, print_json, print_table
 
-from dreamda_jax.plan import environment, targets
+from dreamda_jax.plan import targets
 
 RESOLUTION = 512
 
@@ -28,7 +28,7 @@ RESOLUTION = 512
 def main() -> None:
     """Compiles and prints."""
     flags = _parse_flags()
-    environment.prepare(pretended_devices=0)
+    targets.tell_jax(pretended_devices=0)
     rows, figures = [], {}
     for name in flags.targets:
         for count in flags.rows:
@@ -131,7 +131,7 @@ def compile_group_norm(name: str, count: int, *, is_fused: bool) -> tuple[int, i
     import jax
     import jax.numpy as jnp
 
-    from dreamda_jax.models.stable_diffusion.group_norm import group_norm
+    from dreamda_jax.models.stable_diffusion.corrections import group_norm
     from dreamda_jax.plan import devices
     from dreamda_jax.plan.compiling import Compiled, compile_program
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reporting import machine, print_json, print_table
 
-from dreamda_jax.reproduce.oracle_agreement import agreement
+from dreamda_jax.reproduce.labels import agreement
 
 
 def main() -> None:

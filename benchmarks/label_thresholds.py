@@ -18,7 +18,7 @@ from reporting import machine, print_json, print_table
 from dreamda_jax.algorithms.selftrain.pseudo_label import agreement
 from dreamda_jax.data.sets.verdicts import read_verdicts, write_verdicts
 from dreamda_jax.models.classifiers.oracle import open_oracle
-from dreamda_jax.reproduce.oracle_agreement import ask, share
+from dreamda_jax.reproduce.labels import ask, share
 from dreamda_jax.settings import command_line
 from dreamda_jax.train import build as build_training
 

@@ -42,8 +42,7 @@ from dreamda_jax.runtime import state
 from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.runtime.step import TrainingStep, make_step
 from dreamda_jax.settings import command_line
-from dreamda_jax.train import optimizer, recipes
-from dreamda_jax.train import supervised_loss as supervised
+from dreamda_jax.train import recipes, supervised
 
 NUM_CLASSES = 1000
 FLAGS = flags.FLAGS
@@ -121,8 +120,8 @@ def measure(architecture: registry.Architecture, peak: float) -> dict[str, Any]:
 def make_program(architecture: registry.Architecture, augment: Augment, size: int) -> Program:
     """The step as `training_programs` makes it, and random images of the usual canvas."""
     recipe = recipes.Recipe()
-    schedule = optimizer.learning_rate_schedule(recipe, steps_per_epoch=100, num_steps=10_000)
-    sgd = optimizer.make_optimizer(recipe, schedule)
+    schedule = recipes.learning_rate_schedule(recipe, steps_per_epoch=100, num_steps=10_000)
+    sgd = recipes.make_optimizer(recipe, schedule)
     module = architecture.build(NUM_CLASSES, getattr(jnp, FLAGS.dtype))
     loss = supervised.supervised_loss(
         module,

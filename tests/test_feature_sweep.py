@@ -8,7 +8,7 @@ import pytest
 
 from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.errors import UserError
-from dreamda_jax.evaluate import channels
+from dreamda_jax.evaluate import networks
 from dreamda_jax.models.extractors import Extractor
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime import sweep as feature_sweep
@@ -28,7 +28,7 @@ def channel(name="means", digest="1", start=means):
 
 def run(source, channels, cache, *, stop=None, view=VIEW):
     return feature_sweep.sweep(
-        source, channels, view=view, cache=cache, stop=stop or threading.Event(), note="test"
+        source, networks, view=view, cache=cache, stop=stop or threading.Event(), note="test"
     )
 
 
@@ -118,7 +118,7 @@ def test_one_device_gives_what_two_give(source, tmp_path):
     rows = []
     for count in (1, 2):
         mesh = jax.sharding.Mesh(np.array(jax.devices()[:count])[:, None], ("data", "fsdp"))
-        made = run(source, [channels.device_channel(mesh, extractor)], tmp_path / str(count))
+        made = run(source, [networks.device_channel(mesh, extractor)], tmp_path / str(count))
         rows.append(made.features["linear"].values)
     assert len(jax.devices()) >= 2
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-6)
@@ -126,7 +126,7 @@ def test_one_device_gives_what_two_give(source, tmp_path):
 
 
 def test_fingerprints(source, tmp_path):
-    swept = run(source, [channels.fingerprint_channel()], tmp_path / "cache")
-    values = swept.features[channels.FINGERPRINTS].values
+    swept = run(source, [networks.fingerprint_channel()], tmp_path / "cache")
+    values = swept.features[networks.FINGERPRINTS].values
     assert values["hash"].dtype == np.uint64
     np.testing.assert_allclose(np.square(values["thumbnail"]).sum((1, 2)), 1, rtol=1e-5)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from dreamda_jax.data.labelled_image import ReadImage
+from dreamda_jax.data.loader import ReadImage
 from dreamda_jax.data.read_ahead import read_ahead
 from dreamda_jax.data.sources import Source, classes
 from dreamda_jax.data.stream_order import host_rows

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from dreamda_jax.data.labelled_image import LabelledImage, ReadImage
+from dreamda_jax.data.loader import LabelledImage, ReadImage
 from dreamda_jax.data.read_ahead import read_ahead
 from dreamda_jax.data.sources import Source, classes
 from dreamda_jax.data.stream_order import Place, StreamOrder, host_rows

@@ -12,7 +12,7 @@ from dreamda_jax.algorithms.metrics.neighbours import (
     pair_distances,
 )
 from dreamda_jax.evaluate.build import Evaluation
-from dreamda_jax.evaluate.channels import FINGERPRINTS
+from dreamda_jax.evaluate.networks import FINGERPRINTS
 from dreamda_jax.evaluate.pictures import Pictures
 from dreamda_jax.runtime.sweep import Swept
 

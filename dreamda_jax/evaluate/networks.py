@@ -3,11 +3,11 @@
 import functools
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
-from dreamda_jax.data import prompts
+from dreamda_jax.data import perceptual_hash, prompts
 from dreamda_jax.errors import UserError
-from dreamda_jax.evaluate import channels as take
 from dreamda_jax.evaluate.build import Evaluation
 from dreamda_jax.models.clip import encoder as clip
 from dreamda_jax.models.extractors import CLIP, Extractor, clip_extractor, open_extractor
@@ -57,8 +57,8 @@ def open_networks(parts: Evaluation) -> Networks:
         embeddings = np.asarray(encoder.embed_texts(encoder.params, texts))
     # Where the extractor is CLIP, they are one channel.
     used = {each.name: each for each in (extractor, images) if each is not None}
-    channels = [take.device_channel(mesh, each) for each in used.values()]
-    return Networks(extractor, (*channels, take.fingerprint_channel()), embeddings)
+    channels = [device_channel(mesh, each) for each in used.values()]
+    return Networks(extractor, (*channels, fingerprint_channel()), embeddings)
 
 
 def _open_clip(parts: Evaluation, place: Place) -> clip.Encoder:
@@ -71,3 +71,33 @@ def _open_clip(parts: Evaluation, place: Place) -> clip.Encoder:
             f"{error}\nAnother CLIP is given as --config.clip.path; without CMMD and CLIP score "
             "none is needed: --config.evaluate.clip=False"
         ) from error
+
+
+def device_channel(mesh: jax.sharding.Mesh, extractor: Extractor) -> Channel:
+    """An extractor, its batches shared among all devices of the mesh."""
+    features = jax.jit(extractor.features)
+
+    def start(images: np.ndarray) -> jax.Array:
+        return features(extractor.params, meshes.global_rows(mesh, images))
+
+    return Channel(extractor.name, extractor.digest, (extractor.num_features,), np.float32, start)
+
+
+FINGERPRINTS = "fingerprint"
+_FINGERPRINT = np.dtype(
+    [
+        ("hash", "<u8"),
+        ("mirrored_hash", "<u8"),
+        ("thumbnail", "<f4", (perceptual_hash.THUMBNAIL_SIZE,) * 2),
+    ]
+)
+
+
+def fingerprint_channel() -> Channel:
+    """What copies are recognised by; rows have the fields of `perceptual_hash`'s."""
+
+    def start(images: np.ndarray) -> np.ndarray:
+        rows = [tuple(perceptual_hash.fingerprint(pixels)) for pixels in images]
+        return np.array(rows, _FINGERPRINT)
+
+    return Channel(FINGERPRINTS, "1", (), _FINGERPRINT, start)

@@ -1,12 +1,15 @@
 """The pictures of a report: contact sheets of classes, and pairs that look like copies."""
 
+import io
 from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
 
 from dreamda_jax.data import sources
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.evaluate.build import Evaluation
 from dreamda_jax.evaluate.page.page import Gallery, GalleryRow
-from dreamda_jax.evaluate.thumbnails import encode
 from dreamda_jax.runtime.sweep import Swept
 
 _MOST_PICTURES = 1200  # of all contact sheets together: some 10 MB at 256 pixels
@@ -95,3 +98,24 @@ def _rows(
         if len(rows.get(group, range(most))) < most:
             rows[group].append(place)
     return found
+
+
+MOST_PIXELS = 256  # a side
+_LOSSLESS_UP_TO = 96  # a side; small images are small files, and JPEG shows in them
+_QUALITY = 85
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """An image as PNG if it is small, else as JPEG of at most 256 pixels a side.
+
+    Args:
+      pixels: uint8 [h, w, 3].
+    """
+    picture = Image.fromarray(pixels)
+    data = io.BytesIO()
+    if max(picture.size) <= _LOSSLESS_UP_TO:
+        picture.save(data, "PNG", optimize=True)
+    else:
+        picture.thumbnail((MOST_PIXELS, MOST_PIXELS), Image.Resampling.LANCZOS)
+        picture.save(data, "JPEG", quality=_QUALITY)
+    return data.getvalue()

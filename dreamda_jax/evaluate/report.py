@@ -10,15 +10,14 @@ import numpy as np
 
 from dreamda_jax.algorithms.metrics.accuracy import per_class_accuracy
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
-from dreamda_jax.data.files import atomic, software
+from dreamda_jax.data.files import atomic, run_settings
 from dreamda_jax.data.sets import production_log, training_results
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate import examine, numbers
 from dreamda_jax.evaluate.advice import advice
 from dreamda_jax.evaluate.build import Evaluation
-from dreamda_jax.evaluate.channels import FINGERPRINTS
 from dreamda_jax.evaluate.examine import Sets
-from dreamda_jax.evaluate.networks import Networks
+from dreamda_jax.evaluate.networks import FINGERPRINTS, Networks
 from dreamda_jax.evaluate.page.page import write_page
 from dreamda_jax.evaluate.pictures import Pictures, galleries
 from dreamda_jax.runtime.sweep import Swept
@@ -55,7 +54,7 @@ def write_report(
         "format": 1,
         "title": f"{parts.synthetic.name}: evaluation",
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": software.software_versions(),
+        "versions": run_settings.software_versions(),
         "settings": {**parts.recorded, **settings},
         "sets": {
             "real": _set(sets.real),

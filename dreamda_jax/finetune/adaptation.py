@@ -1,10 +1,12 @@
-"""What is trained, and how it makes a denoiser: the interface of the three methods."""
+"""What is trained, and how it makes a denoiser: the whole U-Net, LoRA, or new tokens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+from dreamda_jax.models.stable_diffusion import lora, textual_inversion
 from dreamda_jax.models.stable_diffusion.model import REMAT_BLOCKS, StableDiffusion
 from dreamda_jax.models.stable_diffusion.remat import rematerialised
 from dreamda_jax.types import Context, Denoise, Params
@@ -52,3 +54,75 @@ def unet_of(model: StableDiffusion, params: Frozen, *, remat: bool) -> Denoise:
             return model.denoise(params, *args)
 
     return denoise
+
+
+def full(model: StableDiffusion, *, remat: bool) -> Adaptation:
+    """Trains the U-Net on given contexts.
+
+    Args:
+      model: the networks.
+      remat: whether blocks' activations are computed again in the backward pass.
+    """
+
+    def init(key: jax.Array, start: Mapping[str, Params]) -> Params:
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), start["unet"])
+
+    def denoiser(trained: Params, frozen: Frozen) -> Denoiser:
+        return Denoiser(unet_of(model, {"unet": trained}, remat=remat), lambda context: context)
+
+    return Adaptation(init, denoiser, frozen=(), takes_token_ids=False)
+
+
+def low_rank(model: StableDiffusion, *, rank: int, alpha: float, remat: bool) -> Adaptation:
+    """Trains adapters on given contexts.
+
+    Args:
+      model: the networks.
+      rank: r.
+      alpha: α; the update is scaled by α/r.
+      remat: whether blocks' activations are computed again in the backward pass.
+    """
+
+    def init(key: jax.Array, start: Mapping[str, Params]) -> Params:
+        return lora.init_adapters(key, lora.target_shapes(start["unet"]), rank=rank)
+
+    def denoiser(trained: Params, frozen: Frozen) -> Denoiser:
+        unet = unet_of(model, frozen, remat=remat)
+
+        def denoise(*args: Any) -> Any:
+            with lora.adapted(trained, scale=alpha / rank):
+                return unet(*args)
+
+        return Denoiser(denoise, lambda context: context)
+
+    return Adaptation(init, denoiser, frozen=("unet",), takes_token_ids=False)
+
+
+EMBEDDINGS = "embeddings"
+
+
+def new_tokens(
+    model: StableDiffusion, *, start_ids: Sequence[Sequence[int]], remat: bool
+) -> Adaptation:
+    """Trains the embeddings of tokens that the vocabulary does not have yet.
+
+    Args:
+      model: with a text encoder for the new tokens too: their ids come after all others.
+      start_ids: for each new token the known tokens whose mean embedding it starts from.
+      remat: whether blocks' activations are computed again in the backward pass.
+    """
+
+    def init(key: jax.Array, start: Mapping[str, Params]) -> Params:
+        known = textual_inversion.embedding_table(start["text_encoder"]).astype(jnp.float32)
+        rows = [known[jnp.asarray(list(ids))].mean(axis=0) for ids in start_ids]
+        return {EMBEDDINGS: jnp.stack(rows)}
+
+    def denoiser(trained: Params, frozen: Frozen) -> Denoiser:
+        extended = textual_inversion.with_rows(frozen["text_encoder"], trained[EMBEDDINGS])
+
+        def encode(token_ids: jax.Array) -> Context:
+            return model.encode_text({"text_encoder": extended}, token_ids)
+
+        return Denoiser(unet_of(model, frozen, remat=remat), encode)
+
+    return Adaptation(init, denoiser, frozen=("unet", "text_encoder"), takes_token_ids=True)

@@ -10,10 +10,7 @@ from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources.classes import check_labels
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
-from dreamda_jax.finetune.adaptation import Adaptation
-from dreamda_jax.finetune.full import full
-from dreamda_jax.finetune.low_rank import low_rank
-from dreamda_jax.finetune.new_tokens import new_tokens
+from dreamda_jax.finetune.adaptation import Adaptation, full, low_rank, new_tokens
 from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.models.stable_diffusion import checkpoint_files, loading, textual_inversion
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion

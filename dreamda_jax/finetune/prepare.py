@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dreamda_jax.data.files import staging
-from dreamda_jax.data.files.file_digest import file_digest
+from dreamda_jax.data.files.digests import file_digest
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune import inputs
 from dreamda_jax.finetune.build import Finetuning

@@ -1,4 +1,4 @@
-"""What fine-tuning compiles: the step and the pictures, over a mesh of devices.
+"""What fine-tuning compiles: its optimizer, the step and the pictures, over a mesh of devices.
 
 Trained parameters, their average and the optimizer's state lie split over the mesh's axis "fsdp" in
 float32, frozen ones in the model's dtype. Inside a program they are cast to the model's dtype and
@@ -6,17 +6,17 @@ put together on every device; rows of a batch are split over all devices.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from dreamda_jax.algorithms.diffusion import error_bands, sample, schedule, steps
 from dreamda_jax.algorithms.diffusion.denoising_loss import Objective
 from dreamda_jax.algorithms.diffusion.loss_weights import loss_weights
-from dreamda_jax.finetune import optimizer as optimizers
 from dreamda_jax.finetune.adaptation import Adaptation
 from dreamda_jax.finetune.loss import NUM_BANDS, Batch, band_metrics, finetuning_loss
 from dreamda_jax.finetune.options import Finetune
@@ -26,6 +26,38 @@ from dreamda_jax.runtime import state as states
 from dreamda_jax.runtime.state import TrainState
 from dreamda_jax.runtime.step import make_step
 from dreamda_jax.types import Image, Metrics, Params
+
+
+def learning_rate_schedule(job: Finetune) -> optax.Schedule:
+    """The learning rate of step 0, 1, …: linear warm-up from 0, then constant or cosine to 0."""
+    peak, warmup = job.peak_learning_rate, job.warmup_steps
+    after: optax.Schedule = optax.constant_schedule(peak)
+    if job.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, max(1, job.num_steps - warmup))
+    if not warmup:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def make_optimizer(job: Finetune, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Clipping by global norm, then AdamW with decay on all parameters (ε = 1e-8)."""
+    clip = [optax.clip_by_global_norm(job.clip_norm)] if job.clip_norm else []
+    adamw = optax.adamw(schedule, b1=job.beta1, b2=job.beta2, weight_decay=job.weight_decay)
+    return optax.chain(*clip, adamw)
+
+
+def ema_decay_schedule(decay: float) -> Callable[[jax.Array], jax.Array]:
+    """The average's decay by the steps done before: min(decay, (1 + s) / (10 + s)), 0 at first.
+
+    diffusers' `EMAModel` without `use_ema_warmup`: a short training is not all starting point.
+    """
+
+    def at(step: jax.Array) -> jax.Array:
+        s = jnp.asarray(step, jnp.float32)
+        return jnp.where(s > 0, jnp.minimum(decay, (1 + s) / (10 + s)), 0.0)
+
+    return at
+
 
 EMPTY = "empty"
 """Among the frozen parameters: the context [l, d] of the empty prompt."""
@@ -46,8 +78,8 @@ class Programs:
     ) -> None:
         self.mesh = mesh
         self._model, self._adaptation, self._job = model, adaptation, job
-        self._rate = optimizers.learning_rate_schedule(job)
-        self._optimizer = optimizers.make_optimizer(job, self._rate)
+        self._rate = learning_rate_schedule(job)
+        self._optimizer = make_optimizer(job, self._rate)
         self.step = jax.jit(self._step, donate_argnums=2)
         self.pictures = jax.jit(self._pictures)
 
@@ -91,7 +123,7 @@ class Programs:
             loss,
             self._optimizer,
             self._rate,
-            ema_decay=optimizers.ema_decay_schedule(job.ema_decay),
+            ema_decay=ema_decay_schedule(job.ema_decay),
             accumulation=job.accumulation,
             state_metrics=functools.partial(
                 band_metrics, num_timesteps=self._model.scheduler.num_train_timesteps

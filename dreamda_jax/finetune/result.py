@@ -13,8 +13,8 @@ import numpy as np
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.files.digests import sha256_of
 from dreamda_jax.errors import UserError
+from dreamda_jax.finetune.adaptation import EMBEDDINGS
 from dreamda_jax.finetune.build import Finetuning
-from dreamda_jax.finetune.new_tokens import EMBEDDINGS
 from dreamda_jax.models.stable_diffusion import adapter_files, loading, lora, textual_inversion
 from dreamda_jax.models.stable_diffusion.checkpoint_writer import write_checkpoint
 from dreamda_jax.models.weights.hub import read_json

@@ -14,12 +14,12 @@ from dreamda_jax.data.files import atomic
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune import summary as finetuning_summary
 from dreamda_jax.finetune.build import Finetuning
+from dreamda_jax.finetune.inputs import finetuning_batches
 from dreamda_jax.finetune.loss import Batch
 from dreamda_jax.finetune.pictures import Pictures
 from dreamda_jax.finetune.prepare import Prepared, frozen_parameters, prepare
 from dreamda_jax.finetune.programs import Programs
 from dreamda_jax.finetune.result import write_result
-from dreamda_jax.finetune.stream import finetuning_batches
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.fit import fit
 from dreamda_jax.runtime.log import read_log

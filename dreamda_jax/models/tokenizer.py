@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.quiet import quiet_flax_imports
+from dreamda_jax.models.flax_modules import quiet_flax_imports
 
 with quiet_flax_imports():
     from transformers import CLIPTokenizer, CLIPTokenizerFast

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.plan import environment, targets
+from dreamda_jax.plan import targets
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
@@ -65,7 +65,7 @@ def main() -> int:
     name = _TARGET.value.strip().lower()
     target = None if name == "cpu" else targets.parse_target(name)
     pretended = target.num_devices if target and _FAST.value else 0
-    environment.prepare(pretended_devices=pretended)
+    targets.tell_jax(pretended_devices=pretended)
     from dreamda_jax.plan import devices
 
     target = target or devices.this_machine()

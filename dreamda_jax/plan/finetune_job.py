@@ -9,17 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.finetune.adaptation import Adaptation
-from dreamda_jax.finetune.full import full
+from dreamda_jax.finetune.adaptation import Adaptation, full, low_rank, new_tokens
 from dreamda_jax.finetune.loss import Batch
-from dreamda_jax.finetune.low_rank import low_rank
-from dreamda_jax.finetune.new_tokens import new_tokens
 from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.finetune.programs import EMPTY, Programs
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, abstract_params
 from dreamda_jax.plan import stand_ins
-from dreamda_jax.plan.job import Job, Program, bytes_on_device, whole_bytes
-from dreamda_jax.plan.placing import placed, shape
+from dreamda_jax.plan.job import Job, Program, bytes_on_device, placed, shape, whole_bytes
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.runtime.readable import readable_flops

@@ -1,4 +1,4 @@
-"""What a plan needs to know of a job, whichever it is."""
+"""What a plan needs to know of a job, whichever it is; shapes that stand for its arrays."""
 
 import math
 from collections.abc import Callable
@@ -73,3 +73,17 @@ def bytes_on_device(tree: Any) -> int:
 def whole_bytes(tree: Any) -> int:
     """Of the arrays of a tree, or of their shapes, on all devices together."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def shape(sizes: tuple[int, ...], dtype: Any) -> Any:
+    """Stands in for an array wherever JAX only traces."""
+    return jax.ShapeDtypeStruct(sizes, dtype)
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """The shapes of a tree, with a sharding for each."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )

@@ -16,15 +16,13 @@ from dreamda_jax.data.training_stream import epoch_length
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry
 from dreamda_jax.plan import stand_ins
-from dreamda_jax.plan.job import Job, Program, bytes_on_device, whole_bytes
-from dreamda_jax.plan.placing import placed, shape
+from dreamda_jax.plan.job import Job, Program, bytes_on_device, placed, shape, whole_bytes
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.runtime.readable import readable_flops
 from dreamda_jax.settings import binding, sections
 from dreamda_jax.train import build as build_training
-from dreamda_jax.train import build_self_training, options
-from dreamda_jax.train import supervised_loss as supervised
+from dreamda_jax.train import build_self_training, options, supervised
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.methods import describe
 from dreamda_jax.train.programs import Programs, Stage

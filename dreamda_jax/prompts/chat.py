@@ -4,7 +4,9 @@ The key goes into the header of the request and nowhere else: whatever the serve
 library says is cleared of it before it is shown.
 """
 
+import email.utils
 import json
+import math
 import os
 import random
 import time
@@ -14,7 +16,6 @@ from typing import Any, NamedTuple
 import requests
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompts.retry_after import seconds_to_wait
 
 _CONNECT_SECONDS = 15.0
 _FIRST_WAIT_SECONDS = 1.0
@@ -243,3 +244,22 @@ def _pause(attempt: int) -> float:
     return longest * random.uniform(
         0.5, 1.0
     )  # so that clients that failed together do not return so
+
+
+def seconds_to_wait(header: str | None, now: float) -> float | None:
+    """Seconds from now on; None if the header is absent or says nothing that can be read.
+
+    Args:
+      header: seconds, or a date.
+      now: seconds since the epoch.
+    """
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(header).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None

@@ -1,8 +1,7 @@
 """Descriptions by a model behind an OpenAI-compatible endpoint."""
 
-from dreamda_jax.prompts import request
-from dreamda_jax.prompts import wording as replies
 from dreamda_jax.prompts.chat import ChatClient
+from dreamda_jax.prompts.wording import descriptions, messages
 from dreamda_jax.prompts.writer import Ask
 
 
@@ -34,8 +33,8 @@ class ChatWriter:
         Raises:
           UserError: the endpoint refuses, or does not answer.
         """
-        said = request.messages(
+        said = messages(
             ask, request=self._wording, min_words=self._min_words, max_words=self._max_words
         )
         answer = self._client.ask(said)
-        return None if answer is None else replies.descriptions(answer.text, cut=answer.cut)
+        return None if answer is None else descriptions(answer.text, cut=answer.cut)

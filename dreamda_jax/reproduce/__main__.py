@@ -55,7 +55,7 @@ _TRAIN = flags.DEFINE_bool(
 
 def main() -> int:
     """Runs the study so that Ctrl-C and SIGTERM leave something to continue from."""
-    from dreamda_jax.reproduce import build, overrides, preview
+    from dreamda_jax.reproduce import build, cells, results
     from dreamda_jax.runtime import interrupt
 
     config = command_line.read_config()
@@ -67,7 +67,7 @@ def main() -> int:
         build.Flags(
             study=_STUDY.value,
             file=config_flags.get_config_filename(flags.FLAGS["config"]),
-            overrides=overrides.given_overrides(argv),
+            overrides=cells.given_overrides(argv),
             output=_OUTPUT.value,
             cells=_CELLS.value,
             scales=_SCALES.value,
@@ -78,7 +78,7 @@ def main() -> int:
         resolve=_resolve,
     )
     if flags.FLAGS.dry_run:
-        print(preview.preview(study))
+        print(results.preview(study))
         return 0
     return interrupt.exit_code(functools.partial(_reproduce, study))
 

@@ -9,8 +9,8 @@ from dreamda_jax.data import sources
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.files.object_store import is_remote
 from dreamda_jax.errors import UserError
-from dreamda_jax.reproduce import overrides, studies
-from dreamda_jax.reproduce.cells import EXPANSION, Cell, Setup, wanted_stages
+from dreamda_jax.reproduce import studies
+from dreamda_jax.reproduce.cells import EXPANSION, Cell, Setup, overridden_fields, wanted_stages
 from dreamda_jax.settings import binding, sections
 
 _DEFAULT_METHOD = "dreamda"
@@ -105,7 +105,7 @@ def study(
         trains=trains,
         digests={file: _digest(config, resolve(file)) for file in {cell.config for cell in cells}},
     )
-    given = "synthesis.num_variants" in overrides.fields(flags.overrides)
+    given = "synthesis.num_variants" in overridden_fields(flags.overrides)
     return Study(
         flags.study,
         flags.file,

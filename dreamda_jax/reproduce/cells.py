@@ -1,12 +1,11 @@
-"""A cell of a study: a synthetic set, a training, or both; and the commands that make them."""
+"""A cell of a study: a synthetic set, a training, or both; the commands that make them."""
 
 import dataclasses
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-from dreamda_jax.reproduce import overrides
 
 EXPANSION = 10
 """Variants of a seed, unless the overrides say otherwise."""
@@ -94,7 +93,7 @@ def stages(cell: Cell, setup: Setup) -> list[Stage]:
     found = []
     if cell.synthesis is not None:
         variants: tuple[str, ...] = (f"--config.{_VARIANTS}={EXPANSION}",)
-        if _VARIANTS in overrides.fields(setup.overrides):
+        if _VARIANTS in overridden_fields(setup.overrides):
             variants = ()
         generate = (*given, *variants, *cell.synthesis, f"--config.output.path={made}")
         found.append(
@@ -129,3 +128,31 @@ def _training(cell: Cell, setup: Setup, given: tuple[str, ...], made: Path) -> S
 def wanted_stages(cell: Cell, setup: Setup) -> list[Stage]:
     """Those that are to run."""
     return [stage for stage in stages(cell, setup) if stage.name != "train" or setup.trains]
+
+
+_OVERRIDE = re.compile(r"--?(?:no)?config\.(?P<field>[^=]+)")
+_FLAG = re.compile(r"--?[A-Za-z]")
+
+
+def given_overrides(argv: Sequence[str]) -> tuple[str, ...]:
+    """Those among the arguments, in their order and letter for letter.
+
+    Args:
+      argv: without the program's name. A value may be an argument of its own.
+    """
+    found: list[str] = []
+    for argument, following in zip(argv, [*argv[1:], None], strict=True):
+        if argument == "--":
+            break
+        if _OVERRIDE.match(argument):
+            found.append(argument)
+            # What follows is its value, unless this is a truth value such as --config.augment.flip.
+            if "=" not in argument and following is not None and not _FLAG.match(following):
+                found.append(following)
+    return tuple(found)
+
+
+def overridden_fields(overrides: Iterable[str]) -> set[str]:
+    """Which fields they set, such as "synthesis.num_variants"."""
+    matches = map(_OVERRIDE.match, overrides)
+    return {match["field"] for match in matches if match}

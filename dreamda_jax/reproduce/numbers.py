@@ -10,7 +10,7 @@ from dreamda_jax.data.sets import production_log, training_results
 from dreamda_jax.errors import UserError
 from dreamda_jax.reproduce import progress
 from dreamda_jax.reproduce.cells import Cell, Setup, Stage, stages
-from dreamda_jax.reproduce.children import Ended
+from dreamda_jax.reproduce.run import Ended
 
 _LOGGED = ("unet_rows_per_image", "flops_per_image", "site_rms")
 """Of a session of `generate`."""

@@ -14,10 +14,8 @@ from dreamda_jax.algorithms.diffusion.keys import Stream
 from dreamda_jax.algorithms.diffusion.schedule import NoiseLevel, Schedule, Solver
 from dreamda_jax.models.stable_diffusion.model import UNET_BLOCKS, StableDiffusion
 from dreamda_jax.settings.checks import check_choices, check_not_negative
-from dreamda_jax.synthesis.guidance import Guidance
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
-from dreamda_jax.synthesis.passes import in_passes, of_seeds
-from dreamda_jax.synthesis.sampling import model_schedule
+from dreamda_jax.synthesis.sampling import Guidance, in_passes, model_schedule, of_seeds
 from dreamda_jax.types import AnyArray, Params
 
 

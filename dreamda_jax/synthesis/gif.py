@@ -23,8 +23,7 @@ from dreamda_jax.models.clip.encoder import Guide
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.settings.checks import check_not_negative
 from dreamda_jax.synthesis.method import Inputs, Outputs
-from dreamda_jax.synthesis.passes import in_passes
-from dreamda_jax.synthesis.sampling import Sampled, rows_of
+from dreamda_jax.synthesis.sampling import Sampled, in_passes, rows_of
 from dreamda_jax.synthesis.sdedit import SDEdit
 from dreamda_jax.types import Latent, Params
 

@@ -7,9 +7,9 @@ import jax
 from dreamda_jax.algorithms.diffusion.schedule import Schedule
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.settings.checks import check_choices, check_not_negative
-from dreamda_jax.synthesis.guidance import Guidance
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.synthesis.sampling import (
+    Guidance,
     Rows,
     Sampled,
     draw_noise,

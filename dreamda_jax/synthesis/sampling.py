@@ -1,8 +1,9 @@
-"""The plain reverse process under guidance, shared by all methods that perturb no network."""
+"""What methods share: passes over variants, guidance, and the plain reverse process."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -11,10 +12,73 @@ from dreamda_jax.algorithms.diffusion import sample, steps
 from dreamda_jax.algorithms.diffusion.keys import RawKeys, Stream
 from dreamda_jax.algorithms.diffusion.schedule import NoiseLevel, Schedule, Solver, make_schedule
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.synthesis.guidance import Guidance
 from dreamda_jax.synthesis.method import Inputs, Outputs
-from dreamda_jax.synthesis.passes import in_passes
-from dreamda_jax.types import AnyArray, Latent, Params
+from dreamda_jax.types import AnyArray, Context, Latent, Params
+
+
+def in_passes(function: Callable[[Any], Any], rows: Any, *, most: int) -> Any:
+    """`function` of all variants of every seed, of equally many at a time.
+
+    Args:
+      function: takes a tree of [b · m, ...], seed by seed, and returns a tree of [b · m, ...].
+      rows: a tree of [b, n, ...].
+      most: at most how many variants m of a seed go together; 0 is all. m divides n: of 10
+        variants 5, 2 or 1 go together, not 4.
+
+    Returns:
+      A tree of [b, n, ...].
+    """
+    b, n = jax.tree.leaves(rows)[0].shape[:2]
+    m = max(size for size in range(1, min(most or n, n) + 1) if n % size == 0)
+
+    def one_pass(chunk: Any) -> Any:  # [b, m, ...]
+        flat = jax.tree.map(lambda x: x.reshape(b * m, *x.shape[2:]), chunk)
+        return jax.tree.map(lambda x: x.reshape(b, m, *x.shape[1:]), function(flat))
+
+    split = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(b, n // m, m, *x.shape[2:]), 1, 0), rows)
+    made = jax.lax.map(one_pass, split)  # [passes, b, m, ...]
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, n, *x.shape[3:]), made)
+
+
+def of_seeds(array: jax.Array, num_rows: int) -> jax.Array:
+    """[b, ...] → [num_rows, ...]: what a pass's rows have from their seeds."""
+    return jnp.repeat(array, num_rows // len(array), axis=0)
+
+
+class Guidance(NamedTuple):
+    """Guidance away from the empty prompt.
+
+    Attributes:
+      scale: g; the number 1 switches it off and halves the rows. An array [r, 1, 1, 1] guides each
+        row by its own.
+      empty_context: embedding of the empty prompt, [l, d].
+    """
+
+    scale: float | jax.Array
+    empty_context: AnyArray
+
+    @property
+    def copies(self) -> int:
+        """Rows of the network per row of latents: 2, or 1 without guidance."""
+        return 1 if isinstance(self.scale, int | float) and self.scale == 1 else 2
+
+    def latents(self, latents: Latent) -> Latent:
+        """The network's rows for these: the unconditional ones come first."""
+        return jnp.concatenate([latents] * self.copies)
+
+    def contexts(self, target: Context) -> Context:
+        """[empty; target] for guidance, the target rows alone without."""
+        if self.copies == 1:
+            return target
+        empty = jnp.broadcast_to(self.empty_context, target.shape)
+        return jnp.concatenate([empty, target])
+
+    def combine(self, output: Latent) -> Latent:
+        """One guided row of every pair."""
+        if self.copies == 1:
+            return output
+        empty, conditional = jnp.split(output, 2)
+        return steps.guide(empty, conditional, self.scale)
 
 
 class Rows(NamedTuple):

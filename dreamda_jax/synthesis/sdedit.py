@@ -8,16 +8,16 @@ from typing import ClassVar
 
 from dreamda_jax.algorithms.diffusion import steps
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.synthesis.guidance import Guidance
 from dreamda_jax.synthesis.method import Inputs, Outputs
-from dreamda_jax.synthesis.passes import of_seeds
 from dreamda_jax.synthesis.plain import PlainMethod
 from dreamda_jax.synthesis.sampling import (
+    Guidance,
     Rows,
     Sampled,
     draw_noise,
     first_level,
     make_variants,
+    of_seeds,
     reverse,
 )
 from dreamda_jax.types import Latent, Params

@@ -22,8 +22,12 @@ from dreamda_jax.train.best import METRIC
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.labelling import Labelling
 from dreamda_jax.train.output import TrainingOutput, training_stream
-from dreamda_jax.train.self_training_programs import SelfTrainingPrograms, View, classifier_of
-from dreamda_jax.train.stage_keys import stage_key
+from dreamda_jax.train.self_training_programs import (
+    SelfTrainingPrograms,
+    View,
+    classifier_of,
+    stage_key,
+)
 from dreamda_jax.train.summary import RunResult
 from dreamda_jax.types import Params
 

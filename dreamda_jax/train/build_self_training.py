@@ -10,7 +10,7 @@ from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.algorithms.selftrain.consistency import Consistency
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
-from dreamda_jax.data.sources import labelled_draw, unlabelled
+from dreamda_jax.data.sources import subset, unlabelled
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.oracle import open_oracle
 from dreamda_jax.models.clip import files as clip_files
@@ -92,14 +92,14 @@ def self_training(
             f"amst.max_rounds={amst.max_rounds}: labels of amst.pseudo_labels="
             f"{amst.pseudo_labels!r} are the same in every round. Use 1, or amst or soft labels."
         )
-    labelled_draw.check_two_per_class(real)
+    subset.check_two_per_class(real)
     softmatch, clip, audit = (
         bind("softmatch", options.SoftMatch),
         bind("clip", sections.Clip),
         bind("audit", options.Audit),
     )
     if method == "softmatch" and softmatch.num_labels:
-        labelled_draw.draw_labelled(real, softmatch.num_labels, seed=0)  # raises if it cannot be
+        subset.draw_labelled(real, softmatch.num_labels, seed=0)  # raises if it cannot be
     if method == "amst" and audit.oracle:
         open_oracle(audit.oracle, real.label_names)  # likewise, before stage 1 is paid for
     if method == "amst" and (audit.oracle or amst.pseudo_labels == "clip"):

@@ -19,8 +19,7 @@ from dreamda_jax.train.build import Training
 from dreamda_jax.train.build_self_training import LABELLINGS
 from dreamda_jax.train.output import whole_set_view
 from dreamda_jax.train.reference_labels import clip_probabilities
-from dreamda_jax.train.self_training_programs import SelfTrainingPrograms
-from dreamda_jax.train.stage_keys import stage_key
+from dreamda_jax.train.self_training_programs import SelfTrainingPrograms, stage_key
 from dreamda_jax.types import Params
 
 _FILE = "verdicts.parquet"

@@ -1,4 +1,4 @@
-"""What self-training compiles: the views, the stages, and the judgement of an image."""
+"""What self-training compiles: the views, the stages, the judgement; the random key of each."""
 
 import functools
 from collections.abc import Callable
@@ -23,7 +23,6 @@ from dreamda_jax.train import accuracy as evaluation
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.build_self_training import SelfTraining
 from dreamda_jax.train.programs import Programs, Stage, view_of
-from dreamda_jax.train.stage_keys import stage_key
 from dreamda_jax.types import AnyArray, Params
 
 View = Literal["weak", "strong"]
@@ -233,3 +232,22 @@ def _network(programs: Programs, parts: Training, of: SelfTraining) -> Network:
         return policy.strong_view(of.strong, keys, images, **view)
 
     return Network(forward, weak, strong, functools.partial(policy.mix, parts.augment))
+
+
+_PLACES = {"heads": 0, "stage 1": 1, "stage 2": 2, "stage 3": 3}
+
+
+def stage_key(
+    seed: int, what: Literal["heads", "stage 1", "stage 2", "stage 3"], round_number: int = 0
+) -> jax.Array:
+    """`fold_in(fold_in(key(seed), place of what), round_number)`.
+
+    Two folds, as a child that `split` makes equals one that `fold_in` makes: a stage whose key were
+    another stage's first step's would repeat its draws.
+
+    Args:
+      seed: of the run.
+      what: draws from it.
+      round_number: from 1 where the part is repeated in every round.
+    """
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _PLACES[what]), round_number)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dreamda_jax.algorithms.selftrain.semi_supervised import Batch
 from dreamda_jax.data import sources
-from dreamda_jax.data.sources.labelled_draw import draw_labelled
+from dreamda_jax.data.sources.subset import draw_labelled
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.output import TrainingOutput, training_stream

@@ -4,8 +4,7 @@ import pytest
 
 from dreamda_jax.data.sources import open_source
 from dreamda_jax.data.sources.folder import open_folder
-from dreamda_jax.data.sources.labelled_draw import check_two_per_class, class_counts, draw_labelled
-from dreamda_jax.data.sources.subset import Subset
+from dreamda_jax.data.sources.subset import Subset, check_two_per_class, class_counts, draw_labelled
 from dreamda_jax.errors import UserError
 
 

@@ -18,12 +18,12 @@ import optax
 import pytest
 
 from dreamda_jax.algorithms.diffusion import denoising_loss
-from dreamda_jax.finetune import optimizer as optimizers
-from dreamda_jax.finetune.full import full
+from dreamda_jax.finetune import programs as optimizers
+from dreamda_jax.finetune.adaptation import full
 from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.finetune.programs import objective_of
 from dreamda_jax.models.stable_diffusion import loading
-from dreamda_jax.models.weights.torch_names import to_torch
+from dreamda_jax.models.weights.torch_layout import to_torch
 from dreamda_jax.runtime.state import new_state
 from dreamda_jax.runtime.step import make_step
 from tests.models.make_checkpoint import TINY_SD2, make_checkpoint

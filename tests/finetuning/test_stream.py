@@ -5,8 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from dreamda_jax.finetune.inputs import Latents
-from dreamda_jax.finetune.stream import finetuning_batches
+from dreamda_jax.finetune.inputs import Latents, finetuning_batches
 
 IMAGES, BATCH = 7, 4
 PROMPTS = [[1], [2, 3], [0, 4, 5], [1], [6], [2], [3]]

@@ -23,7 +23,7 @@ import numpy as np
 
 import dreamda_jax
 from dreamda_jax.models.stable_diffusion import model as stable_diffusion
-from dreamda_jax.models.weights.torch_names import torch_name
+from dreamda_jax.models.weights.torch_layout import torch_name
 from dreamda_jax.plan.known_configs import SD15, SD21, KnownConfigs
 
 SAMPLE = Path(dreamda_jax.__file__).parent / "sample" / "tiny_sd"

@@ -29,7 +29,7 @@ from dreamda_jax.models.stable_diffusion import (
 )
 from dreamda_jax.models.stable_diffusion.checkpoint_files import find_checkpoint
 from dreamda_jax.models.weights import load as weights
-from dreamda_jax.models.weights import torch_names
+from dreamda_jax.models.weights import torch_layout
 from dreamda_jax.models.weights.torch_layout import torch_shape
 from dreamda_jax.plan.known_configs import SD15, SD21
 from tests.models.make_checkpoint import SAMPLE
@@ -283,7 +283,7 @@ def test_writing_again_replaces_what_was_written(original, output):
 def test_names_and_tensors_are_those_that_pytorch_wrote(name):
     """The embedded checkpoint was written by PyTorch diffusers and transformers."""
     written = load_file(weights_file(SAMPLE, name))
-    ours = torch_names.to_torch(flat(on_host(SAMPLE, name)))
+    ours = torch_layout.to_torch(flat(on_host(SAMPLE, name)))
     assert set(ours) == {key for key in written if not key.endswith("position_ids")}
     for key, array in ours.items():
         np.testing.assert_array_equal(array, written[key].reshape(array.shape))
@@ -294,7 +294,7 @@ def test_names_and_tensors_are_those_that_pytorch_wrote(name):
 @pytest.mark.parametrize("version", LARGE)
 def test_every_name_of_the_large_models_leads_back_to_its_parameter(version, name):
     paths = list(flat(large(version)[name]))
-    found = [torch_names.torch_name(path) for path in paths]
+    found = [torch_layout.torch_name(path) for path in paths]
     assert len(set(found)) == len(paths) > 100
     # What the loader looks a file's tensors up by.
     assert [weights._canonical(key) for key in found] == [
@@ -331,7 +331,7 @@ def test_every_name_and_shape_of_the_large_models_is_pytorch_s(version):
     for name, module in modules.items():
         theirs = {key: tuple(leaf.shape) for key, leaf in module.state_dict().items()}
         ours = {
-            torch_names.torch_name(path): torch_shape(path[-1], leaf.shape)
+            torch_layout.torch_name(path): torch_shape(path[-1], leaf.shape)
             for path, leaf in flat(large(version)[name]).items()
         }
         assert ours == theirs
@@ -370,13 +370,13 @@ def test_names_of_stable_diffusion_15():
         },
     }
     for name, some in expected.items():
-        assert some <= {torch_names.torch_name(path) for path in flat(large("SD15")[name])}
+        assert some <= {torch_layout.torch_name(path) for path in flat(large("SD15")[name])}
 
 
 def test_kernels_are_transposed():
     linear = np.arange(6, dtype=np.float32).reshape(2, 3)
     convolution = np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5)
-    found = torch_names.to_torch(
+    found = torch_layout.to_torch(
         {
             ("a", "kernel"): linear,
             ("b_0", "conv", "kernel"): convolution,
@@ -452,8 +452,8 @@ def test_a_lora_file_is_the_update_that_is_merged(original, tmp_path):
     }
     tensors = load_file(adapter_files.write_lora(tmp_path, adapters, rank=RANK, alpha=ALPHA))
     assert len(tensors) == 2 * len(shapes)
-    before = torch_names.to_torch(flat(unet))
-    after = torch_names.to_torch(flat(lora.merge(unet, adapters, scale=ALPHA / RANK)))
+    before = torch_layout.to_torch(flat(unet))
+    after = torch_layout.to_torch(flat(lora.merge(unet, adapters, scale=ALPHA / RANK)))
     for name in before:
         layer = f"unet.{name.removesuffix('.weight')}.lora"
         if f"{layer}.up.weight" in tensors:

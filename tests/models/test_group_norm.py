@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.models.stable_diffusion.group_norm import group_norm
+from dreamda_jax.models.stable_diffusion.corrections import group_norm
 
 
 def drawn(shape, dtype, seed=0):

@@ -15,10 +15,9 @@ from safetensors.numpy import load_file
 
 from configs import fashion
 from dreamda_jax.finetune import build, run
-from dreamda_jax.finetune.low_rank import low_rank
-from dreamda_jax.finetune.new_tokens import EMBEDDINGS, new_tokens
+from dreamda_jax.finetune.adaptation import EMBEDDINGS, low_rank, new_tokens
 from dreamda_jax.models.stable_diffusion import loading, lora, textual_inversion
-from dreamda_jax.models.weights.torch_names import torch_name
+from dreamda_jax.models.weights.torch_layout import torch_name
 from tests.models.make_checkpoint import SAMPLE
 
 torch = pytest.importorskip("torch")

@@ -13,14 +13,14 @@ import jax
 import pytest
 
 from configs import fashion
-from dreamda_jax.plan import devices, environment
+from dreamda_jax.plan import devices, targets
 from dreamda_jax.plan.compiling import Compiled, TooLarge, compile_program
 from dreamda_jax.plan.finetune_job import finetune_job
 from dreamda_jax.plan.generate_job import generate_job
 from dreamda_jax.plan.targets import parse_target
 from dreamda_jax.plan.train_job import train_job
 
-environment.prepare(pretended_devices=0)
+targets.tell_jax(pretended_devices=0)
 
 pytestmark = pytest.mark.aot
 NONE = {"num_images": None, "num_classes": None}

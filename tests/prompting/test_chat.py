@@ -7,8 +7,7 @@ import time
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompts.chat import Answer, ChatClient
-from dreamda_jax.prompts.retry_after import seconds_to_wait
+from dreamda_jax.prompts.chat import Answer, ChatClient, seconds_to_wait
 from tests.prompting import server as servers
 from tests.prompting.server import completion, drops, fails, hangs, sends, trickles
 

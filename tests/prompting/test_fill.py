@@ -8,11 +8,11 @@ import pytest
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.prompts import fill, store, summary
-from dreamda_jax.prompts import wording as replies
 from dreamda_jax.prompts.chat import ChatClient
 from dreamda_jax.prompts.chat_writer import ChatWriter
 from dreamda_jax.prompts.options import REQUEST
 from dreamda_jax.prompts.validation import Validator
+from dreamda_jax.prompts.wording import descriptions
 from dreamda_jax.runtime.progress import Progress
 from tests.prompting.server import completion, fails, numbered, says, sends, sentence
 
@@ -182,4 +182,4 @@ def test_more_for_each_class_later(server, job):
 
 def test_the_server_writes_what_the_parser_reads():
     texts = [sentence("bag", i) for i in range(3)]
-    assert replies.descriptions(numbered(texts)) == texts
+    assert descriptions(numbered(texts)) == texts

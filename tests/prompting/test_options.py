@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompts import build, request
+from dreamda_jax.prompts import build, wording
 from dreamda_jax.prompts.options import REQUEST, Prompts
 from dreamda_jax.prompts.writer import Ask
 from dreamda_jax.settings import binding
@@ -96,7 +96,7 @@ def test_what_decides_the_descriptions_and_what_does_not():
 
 def test_the_request_says_what_the_issue_of_it_is():
     ask = Ask("ankle_boot", "ankle boot", 7)
-    (message,) = request.messages(ask, request=REQUEST, min_words=15, max_words=50)
+    (message,) = wording.messages(ask, request=REQUEST, min_words=15, max_words=50)
     assert message["role"] == "user"
     for said in ("7 different", 'only the class "ankle boot"', "random scene", "at least 15 words"):
         assert said in message["content"]
@@ -105,6 +105,6 @@ def test_the_request_says_what_the_issue_of_it_is():
 
 def test_the_request_tells_what_is_there_and_what_was_wrong():
     ask = Ask("bag", "bag", 7, accepted=tuple("abcdefg"), refused=("it is short",) * 9 + ("x",))
-    (message,) = request.messages(ask, request=REQUEST, min_words=15, max_words=50)
+    (message,) = wording.messages(ask, request=REQUEST, min_words=15, max_words=50)
     assert "write others:\n- c\n- d\n- e\n- f\n- g\n" in message["content"]
     assert message["content"].endswith("could not be used:\n- it is short\n- x")

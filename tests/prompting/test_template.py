@@ -8,7 +8,7 @@ import pytest
 
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompts import attributes
+from dreamda_jax.prompts import template
 from dreamda_jax.prompts.template import open_expander
 from dreamda_jax.prompts.validation import Validator, num_words
 from dreamda_jax.prompts.writer import Ask
@@ -30,16 +30,16 @@ def test_all_can_be_used(name):
 
 
 def test_every_sentence_with_the_shortest_words_is_long_enough():
-    shortest = {slot: min(texts, key=num_words) for slot, texts in attributes.LISTS.items()}
+    shortest = {slot: min(texts, key=num_words) for slot, texts in template.LISTS.items()}
     of_class = {"class": "cats", "a_class": "cats", "A_class": "Cats"}
-    for template in attributes.TEMPLATES:
-        assert num_words(template.format_map(shortest | of_class)) >= 15, template
+    for sentence in template.TEMPLATES:
+        assert num_words(sentence.format_map(shortest | of_class)) >= 15, sentence
 
 
 def test_every_list_is_used_and_names_nothing_twice():
-    used = {name for t in attributes.TEMPLATES for _, name, _, _ in string.Formatter().parse(t)}
-    assert set(attributes.LISTS) <= used
-    for texts in attributes.LISTS.values():
+    used = {name for t in template.TEMPLATES for _, name, _, _ in string.Formatter().parse(t)}
+    assert set(template.LISTS) <= used
+    for texts in template.LISTS.values():
         assert len(set(texts)) == len(texts)
 
 
@@ -70,7 +70,7 @@ def test_attributes_are_drawn_evenly():
     texts = draw("cat", 4000)
     counts = [sum(f" lit by {light}" in text for text in texts) for light in ("candlelight",)]
     # Of ten sentences six have a light, of which there are twelve; one sentence says it otherwise.
-    expected = 4000 * 5 / 10 / len(attributes.LISTS["light"])
+    expected = 4000 * 5 / 10 / len(template.LISTS["light"])
     assert abs(counts[0] - expected) < 5 * expected**0.5
 
 

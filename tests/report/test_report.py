@@ -13,8 +13,8 @@ from dreamda_jax.data.drawing import drawable
 from dreamda_jax.data.sets.dataset import Summary
 from dreamda_jax.data.sets.records import encode_image
 from dreamda_jax.generate import summary
-from dreamda_jax.generate.contact_sheet import ContactSheet
 from dreamda_jax.generate.cost import Cost, estimated_bytes
+from dreamda_jax.generate.production import ContactSheet
 from dreamda_jax.generate.statistics import Statistics
 from dreamda_jax.runtime import progress as progress_file
 from dreamda_jax.runtime.progress import Progress

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.data.drawing import PAPER
-from dreamda_jax.finetune.sample_sheet import sample_sheet
+from dreamda_jax.finetune.pictures import sample_sheet
 
 CELL, GAP, TEXT = 160, 6, 20
 

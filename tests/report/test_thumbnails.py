@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from dreamda_jax.evaluate.thumbnails import MOST_PIXELS, encode
+from dreamda_jax.evaluate.pictures import MOST_PIXELS, encode
 
 
 def test_small_images_are_kept_exactly():

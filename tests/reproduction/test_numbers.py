@@ -10,8 +10,8 @@ from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.reproduce import numbers, progress, table
 from dreamda_jax.reproduce.cells import stages
-from dreamda_jax.reproduce.children import Ended
 from dreamda_jax.reproduce.comparison_sheet import comparison_sheet
+from dreamda_jax.reproduce.run import Ended
 from dreamda_jax.reproduce.scale_plot import scale_plot
 from tests.reproduction.small_study import CONFIG, cell, setup, write_json
 from tests.small_training import make_synthetic

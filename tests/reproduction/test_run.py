@@ -4,8 +4,7 @@ import signal
 import threading
 import time
 
-from dreamda_jax.reproduce.children import run_child
-from dreamda_jax.reproduce.run import run_cells
+from dreamda_jax.reproduce.run import run_cells, run_child
 from tests.reproduction.small_study import CONFIG, cell, ran, replace_stages, setup
 
 STAGES = ("generate", "evaluate", "labels", "train")

@@ -8,9 +8,8 @@ import pytest
 
 from configs import fashion
 from dreamda_jax.errors import UserError
-from dreamda_jax.reproduce import build, preview, studies
-from dreamda_jax.reproduce.cells import stages, wanted_stages
-from dreamda_jax.reproduce.overrides import fields, given_overrides
+from dreamda_jax.reproduce import build, results, studies
+from dreamda_jax.reproduce.cells import given_overrides, overridden_fields, stages, wanted_stages
 from dreamda_jax.synthesis.dreamda import DreamDA
 from tests.reproduction.small_study import CONFIG, cell, setup
 
@@ -43,7 +42,7 @@ def test_overrides_are_taken_letter_for_letter():
         *("-config.output.path", "a b", "--config.augment.flip", "--noconfig.train.x"),
         *("--config.method.noise_scale", "-1", "--config.method.eta=0.7"),
     )
-    assert fields(found) == {
+    assert overridden_fields(found) == {
         *("method.eta", "output.path", "augment.flip", "train.x", "method.noise_scale")
     }
 
@@ -157,7 +156,7 @@ def test_the_preview_counts():
         changes={"synthesis": {"max_seeds": 30, "num_variants": 7}},
         overrides=("--config.synthesis.num_variants=7",),
     )
-    text = preview.preview(found)
+    text = results.preview(found)
     assert "images      420 (sets: 2; seeds: 30; variants of each: 7)" in text
     assert "trainings   4 (cells: 2; runs of each: 2)" in text
     assert text.count("    python -m dreamda_jax.") == 2 * 4

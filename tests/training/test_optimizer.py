@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.train.optimizer import learning_rate_schedule, make_optimizer
-from dreamda_jax.train.recipes import RECIPES, Recipe
+from dreamda_jax.train.recipes import RECIPES, Recipe, learning_rate_schedule, make_optimizer
 
 ARRAYS = np.load(Path(__file__).parents[1] / "reference" / "optimizer.npz")
 

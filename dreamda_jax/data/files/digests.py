@@ -1,6 +1,7 @@
-"""The checksum of a file."""
+"""Checksums: of a file, of bytes, of the files that a network was read from."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -17,3 +18,16 @@ def sha256_of(path: Path) -> str:
 def sha256_of_bytes(data: bytes) -> str:
     """Sha256 (hex) of bytes in memory."""
     return hashlib.sha256(data).hexdigest()
+
+
+_CHUNK = 1 << 20
+
+
+def file_digest(files: Iterable[Path]) -> str:
+    """Sha256 (hex) of files' bytes, one after the other; of a single file its own sha256."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamda_jax.data.files import atomic, run_settings
-from dreamda_jax.data.files.software import software_versions
+from dreamda_jax.data.files.run_settings import software_versions
 from dreamda_jax.errors import UserError
 
 try:

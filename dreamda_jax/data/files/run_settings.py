@@ -1,7 +1,9 @@
-"""The settings of a run as plain values, and what differs between two of them."""
+"""The settings of a run as plain values, what differs between two of them, and its software."""
 
+import importlib.metadata
 import json
 import os
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,3 +59,20 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _show(value: Any) -> str:
     return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
+
+
+_PACKAGES = (
+    *("array-record", "diffusers", "dreamda-jax", "flax", "grain", "jax", "numpy", "optax"),
+    *("orbax-checkpoint", "pillow", "tensorflow-datasets", "transformers"),
+)
+
+
+def software_versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages results depend on; None of one that is not there."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions

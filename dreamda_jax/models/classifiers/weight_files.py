@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from dreamda_jax.data.files import staging
-from dreamda_jax.data.files.file_digest import file_digest
+from dreamda_jax.data.files.digests import file_digest
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights import hub
 from dreamda_jax.models.weights.load import PICKLED_SUFFIXES

@@ -23,8 +23,7 @@ from dreamda_jax.models.clip.preprocessing import (
     preprocess_smoothly,
     read_preprocessing,
 )
-from dreamda_jax.models.flax_modules import apply_module, init_shapes
-from dreamda_jax.models.quiet import quiet_flax_imports
+from dreamda_jax.models.flax_modules import apply_module, init_shapes, quiet_flax_imports
 from dreamda_jax.models.tokenizer import encode_prompts, load_tokenizer
 from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import Place, load_weights

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dreamda_jax.data.files import staging
-from dreamda_jax.data.files.file_digest import file_digest
+from dreamda_jax.data.files.digests import file_digest
 from dreamda_jax.models.inception.view import RESIZES, SIDE, Resize, inception_view
 from dreamda_jax.models.inception.weights import load_inception
 from dreamda_jax.models.weights.load import Place

@@ -9,7 +9,7 @@ import numpy as np
 from dreamda_jax.data.sources.labels import slug
 from dreamda_jax.models.stable_diffusion.checkpoint_writer import write_tensors
 from dreamda_jax.models.stable_diffusion.lora import Adapters
-from dreamda_jax.models.weights.torch_names import torch_name
+from dreamda_jax.models.weights.torch_layout import torch_name
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 TOKENS = "textual_inversion"

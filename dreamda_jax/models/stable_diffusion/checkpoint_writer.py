@@ -18,7 +18,7 @@ from dreamda_jax.data.files import atomic
 from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles
 from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import shard_files
-from dreamda_jax.models.weights.torch_names import to_torch
+from dreamda_jax.models.weights.torch_layout import to_torch
 from dreamda_jax.types import Params
 
 NETWORKS = ("unet", "vae", "text_encoder")

@@ -16,8 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.flax_modules import apply_module, build_module, init_shapes
-from dreamda_jax.models.quiet import quiet_flax_imports
+from dreamda_jax.models.flax_modules import (
+    apply_module,
+    build_module,
+    init_shapes,
+    quiet_flax_imports,
+)
 from dreamda_jax.models.stable_diffusion.corrections import pytorch_corrections
 from dreamda_jax.models.stable_diffusion.fused_attention import (
     Attention,
