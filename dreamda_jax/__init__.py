@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
 __all__ = ["DreamDAPipeline"]
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def __getattr__(name: str) -> Any:

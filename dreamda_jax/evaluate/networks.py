@@ -15,6 +15,15 @@ from dreamda_jax.models.weights.load import Place
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.sweep import Channel
 
+FINGERPRINTS = "fingerprint"
+_FINGERPRINT = np.dtype(
+    [
+        ("hash", "<u8"),
+        ("mirrored_hash", "<u8"),
+        ("thumbnail", "<f4", (perceptual_hash.THUMBNAIL_SIZE,) * 2),
+    ]
+)
+
 
 class Networks(NamedTuple):
     """Everything that is taken of an image.
@@ -81,16 +90,6 @@ def device_channel(mesh: jax.sharding.Mesh, extractor: Extractor) -> Channel:
         return features(extractor.params, meshes.global_rows(mesh, images))
 
     return Channel(extractor.name, extractor.digest, (extractor.num_features,), np.float32, start)
-
-
-FINGERPRINTS = "fingerprint"
-_FINGERPRINT = np.dtype(
-    [
-        ("hash", "<u8"),
-        ("mirrored_hash", "<u8"),
-        ("thumbnail", "<f4", (perceptual_hash.THUMBNAIL_SIZE,) * 2),
-    ]
-)
 
 
 def fingerprint_channel() -> Channel:

@@ -15,6 +15,11 @@ from dreamda_jax.runtime.sweep import Swept
 _MOST_PICTURES = 1200  # of all contact sheets together: some 10 MB at 256 pixels
 
 
+MOST_PIXELS = 256  # a side
+_LOSSLESS_UP_TO = 96  # a side; small images are small files, and JPEG shows in them
+_QUALITY = 85
+
+
 class Pictures:
     """Reads images by set and place, and keeps them by key, each once.
 
@@ -98,11 +103,6 @@ def _rows(
         if len(rows.get(group, range(most))) < most:
             rows[group].append(place)
     return found
-
-
-MOST_PIXELS = 256  # a side
-_LOSSLESS_UP_TO = 96  # a side; small images are small files, and JPEG shows in them
-_QUALITY = 85
 
 
 def encode(pixels: np.ndarray) -> bytes:

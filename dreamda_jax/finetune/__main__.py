@@ -55,11 +55,16 @@ def _finetune_here(config: dict[str, Any], dry_run: bool, stop: threading.Event)
     parts = build.finetuning(config)
     programs = run.open_programs(parts)
     print(_summary(parts, programs), flush=True)
-    run_directory.check_settings(parts.output, parts.settings)
+    run_directory.check_settings(parts.output, parts.settings, defaults=parts.defaults)
     if dry_run:
         return 0
     distributed.check_shared(parts.output)
-    with run_directory.open_run(parts.output, parts.settings, process_index=mesh.process_index()):
+    with run_directory.open_run(
+        parts.output,
+        parts.settings,
+        defaults=parts.defaults,
+        process_index=mesh.process_index(),
+    ):
         if result.is_complete(parts.output, num_steps=parts.job.num_steps):
             print("nothing left to do: the result is there and undamaged")
             print(finetuning_summary.next_command(result.how_to_use(parts.output)))

@@ -15,6 +15,9 @@ Frozen = Mapping[str, Params]
 """Parameters of networks that are not trained, by name: "unet", "text_encoder"."""
 
 
+EMBEDDINGS = "embeddings"
+
+
 class Denoiser(NamedTuple):
     """A model under the parameters of one moment; both functions can be traced.
 
@@ -96,9 +99,6 @@ def low_rank(model: StableDiffusion, *, rank: int, alpha: float, remat: bool) ->
         return Denoiser(denoise, lambda context: context)
 
     return Adaptation(init, denoiser, frozen=("unet",), takes_token_ids=False)
-
-
-EMBEDDINGS = "embeddings"
 
 
 def new_tokens(

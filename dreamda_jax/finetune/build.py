@@ -31,6 +31,7 @@ class Finetuning(NamedTuple):
 
     Attributes:
       settings: what decides the result, for comparison when a run is taken up again.
+      defaults: by section what a field of the settings counts as that an older run lacks.
       job: section "finetune".
       files: the checkpoint's files.
       model: its networks.
@@ -45,6 +46,7 @@ class Finetuning(NamedTuple):
     """
 
     settings: dict[str, Any]
+    defaults: dict[str, dict[str, Any]]
     job: Finetune
     files: checkpoint_files.CheckpointFiles
     model: StableDiffusion
@@ -106,6 +108,13 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
     }
     return Finetuning(
         settings,
+        {
+            "model": binding.defaults(sections.Model),
+            "source": sources.option_defaults(config["source"]["kind"]),
+            "image": binding.defaults(sections.Image),
+            "prompt": binding.defaults(prompts.open_prompts),
+            "finetune": binding.defaults(Finetune),
+        },
         job,
         files,
         model,

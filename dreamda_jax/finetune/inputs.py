@@ -31,6 +31,9 @@ from dreamda_jax.types import Params
 _PROMPTS_PER_CALL = 8  # on each device
 
 
+_FLIPS = 7  # sets the coins' numbers apart from those of the order
+
+
 class Latents(NamedTuple):
     """Of the images that can be decoded.
 
@@ -177,9 +180,6 @@ def list_prompts(of_image: Sequence[Sequence[str]]) -> PromptTable:
 def digest_of(*parts: Any) -> str:
     """Sha256 (hex) of what rows depend on."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-_FLIPS = 7  # sets the coins' numbers apart from those of the order
 
 
 def finetuning_batches(

@@ -21,6 +21,9 @@ from dreamda_jax.runtime.state import TrainState
 _DIRECTORY = "samples"
 
 
+_CELL, _GAP, _TEXT, _COLUMNS = 160, 6, 20, 8
+
+
 class Pictures:
     """Draws `samples/step-<n>.png`.
 
@@ -84,9 +87,6 @@ def spread(count: int, num_classes: int) -> list[int]:
     if count >= num_classes:
         return [place % num_classes for place in range(count)]
     return [place * num_classes // count for place in range(count)]
-
-
-_CELL, _GAP, _TEXT, _COLUMNS = 160, 6, 20, 8
 
 
 def sample_sheet(pictures: np.ndarray, prompts: Sequence[str], path: Path) -> None:

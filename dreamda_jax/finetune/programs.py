@@ -27,6 +27,9 @@ from dreamda_jax.runtime.state import TrainState
 from dreamda_jax.runtime.step import make_step
 from dreamda_jax.types import Image, Metrics, Params
 
+EMPTY = "empty"
+"""Among the frozen parameters: the context [l, d] of the empty prompt."""
+
 
 def learning_rate_schedule(job: Finetune) -> optax.Schedule:
     """The learning rate of step 0, 1, …: linear warm-up from 0, then constant or cosine to 0."""
@@ -57,10 +60,6 @@ def ema_decay_schedule(decay: float) -> Callable[[jax.Array], jax.Array]:
         return jnp.where(s > 0, jnp.minimum(decay, (1 + s) / (10 + s)), 0.0)
 
     return at
-
-
-EMPTY = "empty"
-"""Among the frozen parameters: the context [l, d] of the empty prompt."""
 
 
 class Programs:

@@ -69,11 +69,13 @@ def _generate_here(
         print(note)
     mine = range(hosts.index, layout.num_shards, hosts.count)
     if dry_run:
-        run_directory.check_settings(layout.directory, parts.settings)
+        run_directory.check_settings(layout.directory, parts.settings, defaults=parts.defaults)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
         print(_summary(parts, mine, todo, _price(parts)))
         return 0
-    with run_directory.open_run(layout.directory, parts.settings, process_index=hosts.index):
+    with run_directory.open_run(
+        layout.directory, parts.settings, defaults=parts.defaults, process_index=hosts.index
+    ):
         shards.remove_leftovers(layout)
         todo = shards.missing_shards(layout, shards=mine, report=print)
         if todo:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dreamda_jax.data import prompts, sources
@@ -22,6 +22,14 @@ from dreamda_jax.synthesis.gif import Gif
 from dreamda_jax.synthesis.method import Method
 from dreamda_jax.synthesis.registry import METHODS
 
+_DEFAULTS: dict[str, Callable[..., Any]] = {
+    "model": sections.Model,
+    "image": sections.Image,
+    "prompt": prompts.open_prompts,
+    "synthesis": sections.Synthesis,
+    "output": sections.Output,
+    "clip": sections.Clip,
+}
 _SECTIONS = ("model", "source", "image", "prompt", "method", "synthesis", "output", "loader")
 
 
@@ -30,6 +38,7 @@ class Generation(NamedTuple):
 
     Attributes:
       settings: what decides the output, for comparison when a run is taken up again.
+      defaults: by section what a field of the settings counts as that an older run lacks.
       files: the checkpoint's files.
       model: its networks.
       method: how variants are made.
@@ -41,6 +50,7 @@ class Generation(NamedTuple):
     """
 
     settings: dict[str, Any]
+    defaults: dict[str, dict[str, Any]]
     files: checkpoint_files.CheckpointFiles
     model: stable_diffusion.StableDiffusion
     method: Method
@@ -105,6 +115,11 @@ def generation(config: dict[str, Any]) -> Generation:
     )
     return Generation(
         settings,
+        {
+            **{name: binding.defaults(section) for name, section in _DEFAULTS.items()},
+            "source": sources.option_defaults(config["source"]["kind"]),
+            "method": binding.defaults(type(method)),
+        },
         files,
         model,
         method,

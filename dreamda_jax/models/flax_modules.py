@@ -12,6 +12,18 @@ import jax
 
 from dreamda_jax.types import Params
 
+# Filters of a logger see only what is logged to that very logger, hence one entry per module.
+_FLAX_LOGGERS = (
+    "diffusers.models.attention_flax",
+    "diffusers.models.embeddings_flax",
+    "diffusers.models.modeling_flax_utils",
+    "diffusers.models.resnet_flax",
+    "diffusers.models.unets.unet_2d_blocks_flax",
+    "diffusers.models.unets.unet_2d_condition_flax",
+    "diffusers.models.vae_flax",
+)
+_NOTICE = "Flax classes are deprecated and will be removed in Diffusers"
+
 
 def build_module(cls: type[nn.Module], config: Mapping[str, Any], **overrides: Any) -> Any:
     """Construct `cls` from the fields of `config` it knows; the rest is dropped silently.
@@ -41,19 +53,6 @@ def apply_module(module: nn.Module, params: Params, *args: Any, **kwargs: Any) -
 
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
-
-
-# Filters of a logger see only what is logged to that very logger, hence one entry per module.
-_FLAX_LOGGERS = (
-    "diffusers.models.attention_flax",
-    "diffusers.models.embeddings_flax",
-    "diffusers.models.modeling_flax_utils",
-    "diffusers.models.resnet_flax",
-    "diffusers.models.unets.unet_2d_blocks_flax",
-    "diffusers.models.unets.unet_2d_condition_flax",
-    "diffusers.models.vae_flax",
-)
-_NOTICE = "Flax classes are deprecated and will be removed in Diffusers"
 
 
 def _is_not_the_notice(record: logging.LogRecord) -> bool:

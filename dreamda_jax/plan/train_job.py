@@ -239,6 +239,7 @@ def _training(
         stage1_steps = found.amst.stage1_steps
     parts = Training(
         settings={},
+        defaults={},
         job=job,
         classifier=classifier,
         data=dataclasses.replace(data, train_on=train_on),

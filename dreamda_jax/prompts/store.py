@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from dreamda_jax.data.files import atomic, run_settings
 from dreamda_jax.errors import UserError
+from dreamda_jax.prompts.options import Prompts
+from dreamda_jax.settings import binding
 
 try:
     import fcntl
@@ -135,7 +137,9 @@ def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
             f"{path} is there, but beside it no {settings_path(path).name} that says which "
             "settings made it: give another config.prompts.output"
         )
-    lines = run_settings.difference(here, settings)
+    lines = run_settings.since_begun(
+        here, settings, defaults={"prompts": binding.defaults(Prompts)}
+    )
     if lines:
         raise UserError(
             f"{path} was made with other settings:\n  "

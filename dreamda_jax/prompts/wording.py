@@ -16,6 +16,13 @@ _SHOWN = 5
 _SHOWN_REASONS = 3
 
 
+_THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.S | re.I)
+_FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)(?:```|\Z)", re.S)
+_MARK = re.compile(r"^\s*(?:[-*•–]\s+|\(?\d{1,4}[.):]\)?\s*)(?=[^\s\d]|(?<=\s)\S)")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "*": "*", "`": "`"}
+
+
 def messages(ask: Ask, *, request: str, min_words: int, max_words: int) -> list[dict[str, str]]:
     """The messages of one request, in OpenAI's form.
 
@@ -45,13 +52,6 @@ def messages(ask: Ask, *, request: str, min_words: int, max_words: int) -> list[
 
 def _listed(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-_THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.S | re.I)
-_FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)(?:```|\Z)", re.S)
-_MARK = re.compile(r"^\s*(?:[-*•–]\s+|\(?\d{1,4}[.):]\)?\s*)(?=[^\s\d]|(?<=\s)\S)")
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "*": "*", "`": "`"}
 
 
 def descriptions(text: str, *, cut: bool = False) -> list[str]:

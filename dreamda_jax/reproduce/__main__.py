@@ -95,11 +95,15 @@ def _resolve(file: str) -> dict[str, Any]:
 
 def _reproduce(study: "Study", stop: threading.Event) -> int | None:
     from dreamda_jax.data.files import run_directory
-    from dreamda_jax.reproduce import results, run
+    from dreamda_jax.reproduce import progress, results, run
 
     output = study.setup.output
     settings = {"study": study.name, "config": study.config}
-    with run_directory.open_run(output, settings):
+    # A new option counts as what this version's configuration says of it.
+    defaults = {"config": _resolve(study.file)}
+    continues = run_directory.is_continued(output, settings, defaults=defaults)
+    progress.renew(study.cells, study.setup, continues=continues)
+    with run_directory.open_run(output, settings, defaults=defaults):
         outcome = run.run_cells(
             study.chosen,
             study.setup,

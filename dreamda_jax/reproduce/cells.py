@@ -12,6 +12,10 @@ EXPANSION = 10
 _VARIANTS = "synthesis.num_variants"
 
 
+_OVERRIDE = re.compile(r"--?(?:no)?config\.(?P<field>[^=]+)")
+_FLAG = re.compile(r"--?[A-Za-z]")
+
+
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """A row of a study's table.
@@ -128,10 +132,6 @@ def _training(cell: Cell, setup: Setup, given: tuple[str, ...], made: Path) -> S
 def wanted_stages(cell: Cell, setup: Setup) -> list[Stage]:
     """Those that are to run."""
     return [stage for stage in stages(cell, setup) if stage.name != "train" or setup.trains]
-
-
-_OVERRIDE = re.compile(r"--?(?:no)?config\.(?P<field>[^=]+)")
-_FLAG = re.compile(r"--?[A-Za-z]")
 
 
 def given_overrides(argv: Sequence[str]) -> tuple[str, ...]:

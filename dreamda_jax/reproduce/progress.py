@@ -5,12 +5,13 @@ DIR/cells/CELL/STAGE.log              what it printed
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamda_jax.data.files import atomic
-from dreamda_jax.reproduce.cells import Stage
+import dreamda_jax
+from dreamda_jax.data.files import atomic, migrations
+from dreamda_jax.reproduce.cells import Cell, Setup, Stage, stages
 
 
 def log_file(directory: Path, stage: Stage) -> Path:
@@ -41,10 +42,43 @@ def note_finished(directory: Path, stage: Stage, *, digest: str, seconds: float)
       digest: of the configuration.
       seconds: it took, in this run of the command.
     """
-    note = {"command": stage.command, "config": digest, "seconds": seconds}
+    note = {
+        "command": stage.command,
+        "config": digest,
+        "seconds": seconds,
+        "version": dreamda_jax.__version__,
+    }
     file = _note(directory, stage.name)
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_atomically(file, atomic.to_json(note))
+
+
+def renew(cells: Iterable[Cell], setup: Setup, *, continues: bool) -> None:
+    """Brings what another version noted up to this one, so that a study begun by it goes on.
+
+    A digest cannot be compared between versions that know different options. What was finished
+    counts as finished where the study as a whole continues; else it is forgotten.
+
+    Args:
+      cells: of the study.
+      setup: of the study.
+      continues: whether its configuration is the one it was begun with.
+    """
+    for cell in cells:
+        directory = setup.directory(cell)
+        for stage in stages(cell, setup):
+            file = _note(directory, stage.name)
+            try:
+                note = json.loads(file.read_bytes())
+                version, command, seconds = note.get("version"), note["command"], note["seconds"]
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
+            if version == dreamda_jax.__version__:
+                continue
+            if continues and migrations.command_today(command) == stage.command:
+                note_finished(directory, stage, digest=setup.digest(cell), seconds=seconds)
+            else:
+                file.unlink()
 
 
 def forget(directory: Path, stages: Sequence[Stage]) -> None:

@@ -48,6 +48,13 @@ def bind(config: Mapping[str, Any], section: str, function: Callable[..., Any]) 
         return function(**values)
 
 
+def defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """The plain default values of a dataclass's fields, or of a function's arguments, by name."""
+    parameters = inspect.signature(function).parameters.values()
+    plain = (str, int, float, bool, type(None))
+    return {each.name: each.default for each in parameters if isinstance(each.default, plain)}
+
+
 @contextlib.contextmanager
 def as_user_error(section: str) -> Iterator[None]:
     """Turns a ValueError about values of a section into a UserError that names the section."""

@@ -1,6 +1,6 @@
 """The Python API, in the idiom of diffusers' Flax pipelines: parameters are passed at every call.
 
-    pipeline, params = DreamDAPipeline.from_pretrained("runwayml/stable-diffusion-v1-5")
+    pipeline, params = DreamDAPipeline.from_pretrained("sample")
     output = pipeline(params, images, prompts, jax.random.key(0), num_variants=4, noise_scale=3.0)
     output.images  # uint8 [b, 4, h, w, 3]
 

@@ -55,12 +55,14 @@ def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) ->
     parts = build_training.training(config)
     output = staging.local(parts.job.output)
     print(_summary(parts), flush=True)
-    run_directory.check_settings(output, parts.settings)
+    run_directory.check_settings(output, parts.settings, defaults=parts.defaults)
     if dry_run:
         return 0
     distributed.check_shared(output)
     results: list[RunResult] = []
-    with run_directory.open_run(output, parts.settings, process_index=mesh.process_index()):
+    with run_directory.open_run(
+        output, parts.settings, defaults=parts.defaults, process_index=mesh.process_index()
+    ):
         method = open_method(parts)
         for run in range(parts.job.num_runs):
             print(f"run {run}       seed {parts.job.seed + run}", flush=True)

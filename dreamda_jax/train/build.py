@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamda_jax.algorithms.augment.policy import Augment
+from dreamda_jax.algorithms.selftrain.consistency import Consistency
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources import classes, open_held_out
@@ -30,6 +31,7 @@ class Training(NamedTuple):
 
     Attributes:
       settings: what decides the result, for comparison when a run is taken up again.
+      defaults: by section what a field of the settings counts as that an older run lacks.
       job: section "train"; likewise classifier, data, augment and loader.
       recipe: the numbers, the named recipe's with those of section "train" over them.
       architecture: of the classifier.
@@ -50,6 +52,7 @@ class Training(NamedTuple):
     """
 
     settings: dict[str, Any]
+    defaults: dict[str, dict[str, Any]]
     job: options.Train
     classifier: options.Classifier
     data: options.TrainingData
@@ -125,6 +128,7 @@ def training(config: dict[str, Any]) -> Training:
         settings["sha256"]["labels"] = found.labels_digest
     return Training(
         settings,
+        _defaults(config),
         job,
         classifier,
         data,
@@ -267,3 +271,22 @@ def _settings(
         name: source.fingerprint() for name, source in sets.items() if source is not None
     }
     return settings
+
+
+def _defaults(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    held_out = {
+        name: dict.fromkeys(config.get(name, {})) for name in ("validation", "test", "unlabelled")
+    }
+    return {
+        **held_out,
+        "source": sources.option_defaults(config["source"]["kind"]),
+        "train": {**binding.defaults(options.Train), **binding.defaults(Recipe)},
+        "classifier": binding.defaults(options.Classifier),
+        "data": binding.defaults(options.TrainingData),
+        "augment": binding.defaults(Augment),
+        "strong": binding.defaults(Augment),
+        "amst": binding.defaults(options.Amst),
+        "softmatch": binding.defaults(options.SoftMatch),
+        "consistency": binding.defaults(Consistency),
+        "clip": binding.defaults(sections.Clip),
+    }

@@ -10,6 +10,8 @@ import optax
 
 from dreamda_jax.types import Params
 
+_MAX_WARMUP_SHARE = 0.1  # of all steps, so that a short run is not all warm-up
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -97,9 +99,6 @@ RECIPES = {
         clip_norm=1.0,
     ),
 }
-
-
-_MAX_WARMUP_SHARE = 0.1  # of all steps, so that a short run is not all warm-up
 
 
 def learning_rate_schedule(

@@ -28,6 +28,9 @@ from dreamda_jax.types import AnyArray, Params
 View = Literal["weak", "strong"]
 
 
+_PLACES = {"heads": 0, "stage 1": 1, "stage 2": 2, "stage 3": 3}
+
+
 class SelfTrainingPrograms(Programs):
     """The compiled functions of AMST and SoftMatch over all devices of the job.
 
@@ -232,9 +235,6 @@ def _network(programs: Programs, parts: Training, of: SelfTraining) -> Network:
         return policy.strong_view(of.strong, keys, images, **view)
 
     return Network(forward, weak, strong, functools.partial(policy.mix, parts.augment))
-
-
-_PLACES = {"heads": 0, "stage 1": 1, "stage 2": 2, "stage 3": 3}
 
 
 def stage_key(

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+_CHUNK = 1 << 20
+
 
 def sha256_of(path: Path) -> str:
     """Sha256 of a file's bytes, hexadecimal.
@@ -18,9 +20,6 @@ def sha256_of(path: Path) -> str:
 def sha256_of_bytes(data: bytes) -> str:
     """Sha256 (hex) of bytes in memory."""
     return hashlib.sha256(data).hexdigest()
-
-
-_CHUNK = 1 << 20
 
 
 def file_digest(files: Iterable[Path]) -> str:

@@ -77,13 +77,20 @@ class Run:
         self.close()
 
 
-def open_run(directory: Path, settings: Mapping[str, Any], *, process_index: int = 0) -> Run:
+def open_run(
+    directory: Path,
+    settings: Mapping[str, Any],
+    *,
+    defaults: Mapping[str, Any] = types.MappingProxyType({}),
+    process_index: int = 0,
+) -> Run:
     """Create an output directory, or take up again the one made with the same settings.
 
     Args:
         directory: made with its parents if absent.
         settings: everything that decides the output, nested dicts of plain values; leave out what
             cannot change it (number of workers, log intervals).
+        defaults: see `check_settings`.
         process_index: of this host among those sharing the directory: each has its own lock.
 
     Raises:
@@ -108,10 +115,9 @@ def open_run(directory: Path, settings: Mapping[str, Any], *, process_index: int
             config = directory / "config.json"
             created = atomic.create_if_absent(config, atomic.to_json(content))
             if not created:
-                check_settings(directory, settings)
-                here = _read_config(config) or {}
+                check_settings(directory, settings, defaults=defaults)
                 # Nothing was made, so there is nothing to protect: take the new settings.
-                if process_index == 0 and run_settings.difference(here, content["settings"]):
+                if process_index == 0 and _changes(directory, settings, defaults):
                     atomic.write_atomically(config, atomic.to_json(content))
             _record_versions(directory)
         run.resumed = not created
@@ -184,8 +190,18 @@ def _read_config(path: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
-def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
+def check_settings(
+    directory: Path,
+    settings: Mapping[str, Any],
+    *,
+    defaults: Mapping[str, Any] = types.MappingProxyType({}),
+) -> None:
     """Refuse settings other than those a directory was started with; writes nothing.
+
+    Args:
+        directory: of the run, or where it will be.
+        settings: of today's configuration.
+        defaults: by section the value that a field counts as where an older run lacks it.
 
     Raises:
         UserError: not a directory, not a run's, or a run of other settings that has made something.
@@ -195,9 +211,7 @@ def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
     if not directory.exists():
         return
     _refuse_a_foreign_directory(directory)
-    config = directory / "config.json"
-    here = _read_config(config) if config.exists() else None
-    lines = [] if here is None else run_settings.difference(here, settings)
+    lines = _changes(directory, settings, defaults)
     if lines and _has_made_something(directory):
         raise UserError(
             f"{directory} was started with other settings, or by another command:\n  "
@@ -206,6 +220,23 @@ def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
             "settings. (A sha256 differs where source images, labels or captions, or the model's "
             "files, have changed.)"
         )
+
+
+def is_continued(
+    directory: Path, settings: Mapping[str, Any], *, defaults: Mapping[str, Any]
+) -> bool:
+    """Whether a directory was started with these settings, by whatever version."""
+    config = directory / "config.json"
+    readable = config.exists() and _read_config(config) is not None
+    return readable and not _changes(directory, settings, defaults)
+
+
+def _changes(
+    directory: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> list[str]:
+    config = directory / "config.json"
+    here = _read_config(config) if config.exists() else None
+    return [] if here is None else run_settings.since_begun(here, settings, defaults=defaults)
 
 
 def _has_made_something(directory: Path) -> bool:

@@ -7,7 +7,37 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from dreamda_jax.data.files import migrations
+
 _ABSENT = object()
+
+
+_PACKAGES = (
+    *("array-record", "diffusers", "dreamda-jax", "flax", "grain", "jax", "numpy", "optax"),
+    *("orbax-checkpoint", "pillow", "tensorflow-datasets", "transformers"),
+)
+
+
+def since_begun(
+    here: Mapping[str, Any], now: Mapping[str, Any], *, defaults: Mapping[str, Any]
+) -> list[str]:
+    """What differs between a run, of this version or an older one, and today's configuration.
+
+    Args:
+      here: the settings the run was begun with.
+      now: today's.
+      defaults: by section the value that a field counts as where an older run lacks it.
+
+    Returns:
+      The lines of `difference`, with what to do where a later version is the reason; none if the
+      run can be continued.
+    """
+    upgraded = migrations.as_today(plain(here), plain(now), defaults=plain(defaults))
+    lines = []
+    for line in difference(upgraded, now):
+        advice = migrations.advice(line.partition(":")[0], plain(here))
+        lines.append(f"{line} ({advice})" if advice else line)
+    return lines
 
 
 def difference(here: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -59,12 +89,6 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _show(value: Any) -> str:
     return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-_PACKAGES = (
-    *("array-record", "diffusers", "dreamda-jax", "flax", "grain", "jax", "numpy", "optax"),
-    *("orbax-checkpoint", "pillow", "tensorflow-datasets", "transformers"),
-)
 
 
 def software_versions() -> dict[str, str | None]:

@@ -3,6 +3,7 @@
 from dreamda_jax.data.sources.open import (
     open_held_out,
     open_source,
+    option_defaults,
     overridden,
     refuse_output_inside,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "checked_index",
     "open_held_out",
     "open_source",
+    "option_defaults",
     "overridden",
     "refuse_output_inside",
 ]

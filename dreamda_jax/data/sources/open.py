@@ -27,6 +27,32 @@ def open_source(kind: str, **options) -> Source:
     Raises:
       UserError: unknown kind or option, or anything wrong with the data (what, where, what to do).
     """
+    opener = _opener(kind)
+    signature = inspect.signature(opener)
+    accepted = list(signature.parameters)
+    for option in options:
+        if option not in accepted:
+            raise UserError(
+                f"A data source of kind {kind!r} has no option {option!r}"
+                f"{nearest(option, accepted)}. Its options: {', '.join(accepted)}."
+            )
+    for option, parameter in signature.parameters.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise UserError(f"A data source of kind {kind!r} needs the option {option!r}.")
+    return opener(**options)
+
+
+def option_defaults(kind: str) -> dict[str, Any]:
+    """The default value of every option of a kind that has one.
+
+    Raises:
+      UserError: unknown kind.
+    """
+    parameters = inspect.signature(_opener(kind)).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def _opener(kind: str) -> Callable[..., Source]:
     # Imported here so that an image folder can be read without paying for tensorflow_datasets.
     from dreamda_jax.data.sources.folder import open_folder
     from dreamda_jax.data.sources.sample_source import SampleSource
@@ -42,19 +68,7 @@ def open_source(kind: str, **options) -> Source:
             f"Unknown kind of data source {kind!r}{nearest(str(kind), openers)}. "
             f"Choose one of: {', '.join(openers)}."
         )
-    opener = openers[kind]
-    signature = inspect.signature(opener)
-    accepted = list(signature.parameters)
-    for option in options:
-        if option not in accepted:
-            raise UserError(
-                f"A data source of kind {kind!r} has no option {option!r}"
-                f"{nearest(option, accepted)}. Its options: {', '.join(accepted)}."
-            )
-    for option, parameter in signature.parameters.items():
-        if parameter.default is parameter.empty and option not in options:
-            raise UserError(f"A data source of kind {kind!r} needs the option {option!r}.")
-    return opener(**options)
+    return openers[kind]
 
 
 def overridden(source: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

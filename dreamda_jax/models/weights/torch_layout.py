@@ -11,6 +11,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 """By name, in PyTorch's layout."""
 
 
+_LISTS = re.compile(r"(blocks|attentions|resnets|samplers|net|to_out)_(\d+)(?=\.)")
+_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
+
+
 def misfits(found: Shapes, want: Shapes, *, optional: Shapes | None = None) -> str:
     """What is missing, unexpected or of another shape, in words; empty if everything fits.
 
@@ -45,11 +50,6 @@ def torch_axes(leaf: str, rank: int) -> tuple[int, ...]:
 def torch_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape PyTorch gives what Flax gives `shape`."""
     return tuple(shape[axis] for axis in torch_axes(leaf, len(shape)))
-
-
-_LISTS = re.compile(r"(blocks|attentions|resnets|samplers|net|to_out)_(\d+)(?=\.)")
-_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 
 
 def torch_name(path: tuple[str, ...]) -> str:
