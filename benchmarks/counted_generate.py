@@ -3,7 +3,7 @@
     python benchmarks/counted_generate.py counts.json --config configs/fashion.py
 
 Counts are by event, such as /jax/compilation_cache/cache_hits. benchmarks/start_up.py and
-tests/test_compilation_cache.py read them.
+tests/runtime/test_compilation_cache.py read them.
 """
 
 import atexit

@@ -97,9 +97,9 @@ def main() -> None:
 
 def make_checkpoint(directory: Path) -> None:
     """Stable Diffusion 1.5's shapes with random weights, 2.1 GB."""
-    maker = ROOT / "tests" / "models" / "make_checkpoint.py"
-    command = [sys.executable, str(maker), "--size=sd15", "--dtype=float16"]
-    subprocess.run([*command, f"--output={directory}"], check=True, env=_environment())
+    maker = [sys.executable, "-m", "tests.support.make_checkpoint"]
+    options = ["--size=sd15", "--dtype=float16", f"--output={directory}"]
+    subprocess.run([*maker, *options], cwd=ROOT, check=True, env=_environment())
 
 
 def make_photographs(directory: Path) -> None:
@@ -107,7 +107,7 @@ def make_photographs(directory: Path) -> None:
     from skimage import data
 
     sys.path.append(str(ROOT))
-    from tests.data.make_tfds import write_tfds_set
+    from tests.support.make_tfds import write_tfds_set
 
     names = ["astronaut", "chelsea", "coffee", "rocket"]
     images = [getattr(data, name)() for name in names]

@@ -25,7 +25,7 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK}"
 @pytest.fixture(scope="session")
 def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Stable Diffusion of a few layers: 8-pixel images, 4-cell latents."""
-    from tests.micro_model import make_micro_checkpoint
+    from tests.support.micro_model import make_micro_checkpoint
 
     return make_micro_checkpoint(tmp_path_factory.mktemp("micro"))
 

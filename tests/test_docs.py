@@ -1,11 +1,10 @@
 """The example in docs/api.md runs as it stands, but for a smaller model."""
 
 import re
-from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
 
 
 def test_api_example(micro_checkpoint, tmp_path, monkeypatch, capsys):

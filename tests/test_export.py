@@ -17,8 +17,8 @@ from PIL import Image
 from dreamda_jax.data.sets import dataset, exporters, records, shards
 from dreamda_jax.data.sources.labels import slug
 from dreamda_jax.errors import UserError
+from tests.support.paths import ROOT
 
-REPOSITORY = Path(__file__).parents[1]
 NAMES = ["a/b", "..", "ünï cödé", "with spaces", 'comma, "quote"']
 
 
@@ -53,7 +53,7 @@ def make_run(directory: Path, *, image_format="png", finished: bool = True) -> l
 def run_export(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "dreamda_jax.export", *arguments],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,

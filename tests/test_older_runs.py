@@ -19,9 +19,9 @@ from dreamda_jax.data.files.migrations import CHANGES, Defaulted, Removed, Renam
 from dreamda_jax.data.sets import dataset
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.runtime.log import read_log
+from tests.support.paths import ROOT
 from tests.support.runs.commands import COMMANDS, CONFIG
 
-ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "tests" / "support" / "runs" / "v0_1"
 
 

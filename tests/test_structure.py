@@ -6,11 +6,12 @@ import graphlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "dreamda_jax"
+from tests.support.paths import ROOT
+
+PACKAGE = ROOT / "dreamda_jax"
 FILES = {
     path.relative_to(PACKAGE).as_posix(): path
     for path in sorted(PACKAGE.rglob("*.py"))

@@ -11,7 +11,7 @@ from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.errors import UserError
-from tests.small_training import make_folder
+from tests.support.small_training import make_folder
 
 
 def test_of_files(tmp_path):

@@ -16,7 +16,7 @@ from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.stream_order import StreamOrder
 from dreamda_jax.data.training_stream import epoch_length, training_batches
 from dreamda_jax.errors import UserError
-from tests.data.make_synthetic import NAMES, make_pixels, make_synthetic
+from tests.support.make_synthetic import NAMES, make_pixels, make_synthetic
 
 SIZE = 8
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 LAUNCH = ROOT / "launch"
 ENTRY_POINTS = ("generate", "finetune", "train", "evaluate")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dreamda_jax.models.stable_diffusion import loading
-from tests.models.make_checkpoint import SAMPLE, TINY_SD2, make_checkpoint
+from tests.support.make_checkpoint import TINY_SD, TINY_SD2, make_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -34,4 +34,4 @@ def tiny_sd2(tiny_sd2_directory):
 @pytest.fixture
 def checkpoint(tmp_path):
     """A copy of the embedded checkpoint that a test may damage."""
-    return Path(shutil.copytree(SAMPLE, tmp_path / "checkpoint"))
+    return Path(shutil.copytree(TINY_SD, tmp_path / "checkpoint"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamda_jax.models.tokenizer import encode_prompts, find_cut, load_tokenizer
-from tests.models.make_checkpoint import SAMPLE
+from tests.support.make_checkpoint import TINY_SD
 
 LENGTH = 16
 # "a" is one token; begin and end are two more.
@@ -17,7 +17,7 @@ LOGGER = logging.getLogger("transformers.tokenization_utils_base")
 
 @pytest.fixture
 def tokenizer():
-    return load_tokenizer(SAMPLE / "tokenizer")
+    return load_tokenizer(TINY_SD / "tokenizer")
 
 
 def test_prompts_that_are_cut_are_counted(tokenizer):
@@ -60,7 +60,7 @@ def warnings():
 def test_counting_says_nothing(tokenizer, warnings):
     assert len(find_cut(tokenizer, [TOO_LONG], length=LENGTH)) == 1
     assert warnings == []
-    load_tokenizer(SAMPLE / "tokenizer")(TOO_LONG)  # which warns once
+    load_tokenizer(TINY_SD / "tokenizer")(TOO_LONG)  # which warns once
     assert len(warnings) == 1
     assert "longer than the specified maximum" in warnings[0]
 

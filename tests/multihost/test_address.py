@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dreamda_jax.runtime.log import read_log
-from tests import small_training
 from tests.multihost.processes import finish, module, start, write_config
-from tests.test_generate import command, contents, generate
+from tests.support import small_training
+from tests.support.generate_command import command, contents, generate
 
 pytestmark = pytest.mark.multihost
 

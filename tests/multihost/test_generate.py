@@ -9,7 +9,7 @@ import pytest
 
 from dreamda_jax.data.sets import dataset
 from tests.multihost.processes import finish, start
-from tests.test_generate import SEEDS, VARIANTS, command, contents, generate, markers
+from tests.support.generate_command import SEEDS, VARIANTS, command, contents, generate, markers
 
 
 @pytest.fixture(scope="module")

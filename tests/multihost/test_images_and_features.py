@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from dreamda_jax.runtime.log import read_log
-from tests import small_finetuning, small_training
 from tests.multihost.processes import ROOT, environment, finish, module, start, write_config
+from tests.support import small_finetuning, small_training
 
 pytestmark = pytest.mark.multihost
 

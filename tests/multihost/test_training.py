@@ -13,7 +13,7 @@ import pytest
 
 from dreamda_jax.runtime.log import read_log
 from tests.multihost.processes import ROOT, environment, finish, module, start, write_config
-from tests.small_training import make_config
+from tests.support.small_training import make_config
 
 pytestmark = pytest.mark.multihost
 

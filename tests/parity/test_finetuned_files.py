@@ -18,7 +18,7 @@ from dreamda_jax.finetune import build, run
 from dreamda_jax.finetune.adaptation import EMBEDDINGS, low_rank, new_tokens
 from dreamda_jax.models.stable_diffusion import loading, lora, textual_inversion
 from dreamda_jax.models.weights.torch_layout import torch_name
-from tests.models.make_checkpoint import SAMPLE
+from tests.support.make_checkpoint import TINY_SD
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity
@@ -84,7 +84,7 @@ def pipeline_of(directory):
 @pytest.fixture
 def original():
     """The embedded checkpoint as PyTorch diffusers has it, for a test to change."""
-    return pipeline_of(SAMPLE)
+    return pipeline_of(TINY_SD)
 
 
 def torch_unet(pipeline):

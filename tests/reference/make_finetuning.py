@@ -2,7 +2,7 @@
 
 Needs the environment of make_reference.py, and its second model:
 
-    .venv/bin/python tests/models/make_checkpoint.py --size tiny_sd2 --dtype float32 --output SD2
+    .venv/bin/python -m tests.support.make_checkpoint --size tiny_sd2 --dtype float32 --output SD2
     TORCHENV/bin/python tests/reference/make_finetuning.py --sd2_checkpoint SD2
 
 Loss, min-SNR weights and their target are those of diffusers'

@@ -4,7 +4,7 @@ Needs an environment apart from the project's: Python 3.11, torch 2.13 (CPU), di
 transformers 4.57.6, safetensors, numpy, without torchvision. The second model has random weights,
 made in the project's own environment; the same seed gives the same weights in the tests:
 
-    .venv/bin/python tests/models/make_checkpoint.py --size tiny_sd2 --dtype float32 --output SD2
+    .venv/bin/python -m tests.support.make_checkpoint --size tiny_sd2 --dtype float32 --output SD2
     TORCHENV/bin/python tests/reference/make_reference.py --sd2_checkpoint SD2
 
 README.md here lists every array.

@@ -1,7 +1,6 @@
 """Diffusion Inversion: its loss, its learning and its sampling against the algorithm in numpy."""
 
 import functools
-import types
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +15,12 @@ from dreamda_jax.generate.conditions import LearnedEmbeddings
 from dreamda_jax.synthesis import diffusion_inversion
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs
-from tests.synthesis import plain_by_hand
-from tests.toy_network import SCHEDULER, ToyStableDiffusion
+from tests.support import plain_by_hand
+from tests.support.learnable_toy import CHANNELS, LearnableToy
+from tests.support.toy_network import SCHEDULER
 
 ROOT = jax.random.key_data(jax.random.key(11))
 ALPHAS = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
-TOKENS, CHANNELS = 3, 4
-
-
-class LearnableToy(ToyStableDiffusion):
-    """The toy with what learning asks of a model: a posterior and the width of a context."""
-
-    @property
-    def unet(self):
-        return types.SimpleNamespace(cross_attention_dim=CHANNELS)
-
-    def encode_posterior(self, params, images):
-        mean = self.encode_image(params, images)
-        return mean, 0.1 + 0.2 * jnp.abs(mean)
 
 
 class MeanOfContext(LearnableToy):

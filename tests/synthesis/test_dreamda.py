@@ -17,7 +17,7 @@ from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.method import Inputs
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
-from tests.toy_network import SCHEDULER, ToyStableDiffusion
+from tests.support.toy_network import SCHEDULER, ToyStableDiffusion
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling costs more than running
 ROOT = jax.random.key_data(jax.random.key(11))

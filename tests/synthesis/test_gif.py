@@ -10,8 +10,8 @@ from dreamda_jax.algorithms.diffusion.keys import Stream
 from dreamda_jax.data.sources import Example
 from dreamda_jax.models.clip import encoder as clip
 from dreamda_jax.synthesis.gif import ADJECTIVES, DOMAINS, Gif
-from tests.synthesis import plain_by_hand
-from tests.toy_network import ToyStableDiffusion
+from tests.support import plain_by_hand
+from tests.support.toy_network import ToyStableDiffusion
 
 SHORT = {"num_inference_steps": 5, "strength": 0.6, "guidance_scale": 2.0}
 SIZE = 6  # of a toy CLIP's features

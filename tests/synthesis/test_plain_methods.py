@@ -9,8 +9,8 @@ from dreamda_jax.data.sources import Example
 from dreamda_jax.synthesis.bag_of_tricks import DOMAINS, BagOfTricks
 from dreamda_jax.synthesis.sdedit import SDEdit
 from dreamda_jax.synthesis.text_to_image import TextToImage
-from tests.synthesis import plain_by_hand
-from tests.toy_network import SCHEDULER, ToyStableDiffusion
+from tests.support import plain_by_hand
+from tests.support.toy_network import SCHEDULER, ToyStableDiffusion
 
 SHORT = {"num_inference_steps": 5, "guidance_scale": 2.0}
 NAMES = ("t-shirt", "ankle_boot")

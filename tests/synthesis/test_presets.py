@@ -1,4 +1,4 @@
-"""Presets of configurations; those of the Python API are tested in tests/test_pipeline.py."""
+"""Presets of configurations; those of the Python API are tested in test_pipeline."""
 
 import pytest
 

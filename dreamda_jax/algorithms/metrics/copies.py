@@ -19,7 +19,7 @@ features are blind to that.
 With the defaults, on the packaged sample, whose images look alike: of 5,000 test images 1 is
 flagged as a copy of one of the 200 training images (336 would be by hashes that differ in up to 4
 bits, without thumbnails); of copies of the 200 as they are, mirrored, as JPEG of quality 75 or 50,
-or 10 % brighter, all are found (`tests/metrics/test_copies.py`).
+or 10 % brighter, all are found (`tests/algorithms/metrics/test_copies.py`).
 """
 
 from typing import NamedTuple

@@ -1,0 +1,327 @@
+"""Finding a checkpoint's files, in a directory or (simulated) on the hub."""
+
+import json
+import shutil
+from pathlib import Path
+
+import flax.serialization
+import huggingface_hub
+import jax
+import numpy as np
+import pytest
+import requests
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors.numpy import load_file, save_file
+from transformers import CLIPTokenizerFast
+
+from dreamda_jax.errors import UserError
+from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.models.stable_diffusion.checkpoint_files import (
+    checkpoint_fingerprint,
+    find_checkpoint,
+)
+from dreamda_jax.models.tokenizer import load_tokenizer
+from tests.support.make_checkpoint import TINY_SD, TINY_SD2, make_checkpoint, random_tensor
+
+UNET = "unet/diffusion_pytorch_model"
+
+
+def test_local_directory():
+    files = find_checkpoint(TINY_SD)
+    assert files.directory == TINY_SD
+    assert files.unet.config == TINY_SD / "unet/config.json"
+    assert files.unet.weights == TINY_SD / f"{UNET}.safetensors"
+    assert files.text_encoder.weights == TINY_SD / "text_encoder/model.safetensors"
+    assert files.tokenizer == TINY_SD / "tokenizer"
+
+
+def test_home_is_expanded(checkpoint, monkeypatch):
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    assert find_checkpoint("~/checkpoint").directory == checkpoint
+
+
+def test_preference_among_weight_files(checkpoint):
+    plain = checkpoint / f"{UNET}.safetensors"
+    order = [
+        plain.name,
+        "diffusion_pytorch_model.safetensors.index.json",
+        "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.safetensors.index.fp16.json",
+        "diffusion_pytorch_model.bf16.safetensors",
+        "diffusion_flax_model.msgpack",
+    ]
+    for name in order[1:]:
+        (plain.parent / name).touch()
+    (plain.parent / "diffusion_pytorch_model.non_ema.safetensors").touch()
+    (plain.parent / "diffusion_pytorch_model.bin").touch()
+    for name in order:
+        assert find_checkpoint(checkpoint).unet.weights.name == name
+        (plain.parent / name).unlink()
+    with pytest.raises(UserError, match="pickled weights are refused"):
+        find_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("component", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_missing_component_is_named_with_the_layout(checkpoint, component):
+    shutil.rmtree(checkpoint / component)
+    with pytest.raises(UserError, match=rf"lacks {component}/.*The layout expected:") as caught:
+        loading.load(checkpoint)
+    assert "diffusion_pytorch_model.safetensors" in str(caught.value)
+
+
+def test_model_index_is_optional(checkpoint):
+    (checkpoint / "model_index.json").unlink()
+    find_checkpoint(checkpoint)
+
+
+def test_fast_tokenizer_alone_is_enough(checkpoint):
+    slow = load_tokenizer(checkpoint / "tokenizer")
+    converted = checkpoint / "converted"
+    CLIPTokenizerFast.from_pretrained(checkpoint / "tokenizer").save_pretrained(converted)
+    for name in ("vocab.json", "merges.txt"):
+        (converted / name).unlink()
+    shutil.rmtree(checkpoint / "tokenizer")
+    converted.rename(checkpoint / "tokenizer")
+    find_checkpoint(checkpoint)
+    loaded = load_tokenizer(checkpoint / "tokenizer")
+    assert loaded("a photo of a dress").input_ids == slow("a photo of a dress").input_ids
+
+
+def test_pickled_weights_only(checkpoint):
+    (checkpoint / f"{UNET}.safetensors").rename(checkpoint / f"{UNET}.bin")
+    with pytest.raises(UserError, match="pickled weights are refused") as caught:
+        loading.load(checkpoint)
+    assert f'from_pretrained("{checkpoint}"' in str(caught.value)
+    assert "--config.model.path=converted" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("v1-5-pruned.safetensors", r"a single file, but a directory.*from_single_file"),
+        ("v1-5-pruned.ckpt", r"pickled weights are refused.*from_single_file"),
+    ],
+)
+def test_single_file_checkpoints(tmp_path, name, message):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        find_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize("path", ["/no/such/place", "nowhere", "../up/there", "a b/c"])
+def test_no_such_directory(path):
+    with pytest.raises(UserError, match=r"no such directory\. Give a directory in diffusers' lay"):
+        find_checkpoint(path)
+
+
+def test_other_formats_give_the_same_parameters(checkpoint, tiny):
+    """Half precision variant, shards and msgpack, through the whole of `load`."""
+    _, params = tiny
+    text = load_file(checkpoint / "text_encoder/model.safetensors")
+    names = sorted(text)
+    weight_map = {}
+    for i, part in enumerate((names[:10], names[10:]), start=1):
+        shard = f"model-{i:05d}-of-00002.safetensors"
+        save_file({n: text[n] for n in part}, checkpoint / "text_encoder" / shard)
+        weight_map |= dict.fromkeys(part, shard)
+    (checkpoint / "text_encoder/model.safetensors").unlink()
+    (checkpoint / "text_encoder/model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": weight_map})
+    )
+    unet = load_file(checkpoint / f"{UNET}.safetensors")
+    half = {name: array.astype(np.float16) for name, array in unet.items()}
+    save_file(half, checkpoint / f"{UNET}.fp16.safetensors")
+    (checkpoint / f"{UNET}.safetensors").unlink()
+    (checkpoint / "vae/diffusion_pytorch_model.safetensors").unlink()
+    (checkpoint / "vae/diffusion_flax_model.msgpack").write_bytes(
+        flax.serialization.to_bytes(jax.tree.map(np.asarray, params["vae"]))
+    )
+    _, ours = loading.load(checkpoint)
+    jax.tree.map(np.testing.assert_array_equal, ours["text_encoder"], params["text_encoder"])
+    jax.tree.map(np.testing.assert_array_equal, ours["vae"], params["vae"])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, np.asarray(b, np.float16)),
+        ours["unet"],
+        params["unet"],
+    )
+
+
+def test_wrong_shape_and_nan_name_the_tensor(checkpoint):
+    file = checkpoint / "vae/diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    name = "decoder.conv_in.bias"
+    save_file(tensors | {name: tensors[name][:3]}, file)
+    with pytest.raises(UserError, match=rf"vae/.*tensor {name} has shape \(3,\).*\(64,\)"):
+        loading.load(checkpoint)
+    tensors[name][5] = np.nan
+    save_file(tensors, file)
+    with pytest.raises(UserError, match=rf"tensor {name} holds NaN or Inf"):
+        loading.load(checkpoint)
+
+
+def test_made_checkpoints_are_deterministic(tiny_sd2_directory, tmp_path):
+    make_checkpoint(
+        tmp_path,
+        unet_config=TINY_SD2.unet,
+        vae_config=TINY_SD2.vae,
+        text_config=TINY_SD2.text_encoder,
+        scheduler_config=TINY_SD2.scheduler,
+        pad_token="!",
+        dtype="float32",
+    )
+    assert checkpoint_fingerprint(tmp_path) == checkpoint_fingerprint(tiny_sd2_directory)
+    path, shape = ("conv_in", "kernel"), (3, 3, 4, 8)
+    first, second = (random_tensor(path, shape, seed=seed) for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_fingerprint_covers_configs_tokenizer_and_weights(checkpoint):
+    before = checkpoint_fingerprint(checkpoint)
+    assert checkpoint_fingerprint(TINY_SD) == before  # wherever it lies
+    (checkpoint / "README.md").write_text("not part of the model")
+    (checkpoint / "unet/notes.txt").write_text("nor this")
+    assert checkpoint_fingerprint(checkpoint) == before
+    seen = {before}
+    for name in ("scheduler/scheduler_config.json", "tokenizer/merges.txt"):
+        with (checkpoint / name).open("a") as stream:
+            stream.write("\n")
+        seen.add(checkpoint_fingerprint(checkpoint))
+    file = checkpoint / f"{UNET}.safetensors"
+    size = file.stat().st_size
+    for offset in (100, size // 2 + 100, size - 1):
+        with file.open("r+b") as stream:
+            stream.seek(offset)
+            byte = stream.read(1)[0]
+            stream.seek(offset)
+            stream.write(bytes([byte ^ 1]))
+        seen.add(checkpoint_fingerprint(checkpoint))
+    assert len(seen) == 6
+
+
+class Hub:
+    """Stands in for huggingface_hub: serves TINY_SD's files under an id, or fails as told."""
+
+    def __init__(self, monkeypatch, tmp_path):
+        self.error = None
+        self.download_error = None
+        self.cached = None
+        self.asked = []
+        self.extra = []
+        self.tmp_path = tmp_path
+        monkeypatch.setattr(huggingface_hub, "list_repo_files", self.list_repo_files)
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", self.snapshot_download)
+
+    def list_repo_files(self, repo_id, *, revision):
+        if self.error:
+            raise self.error
+        files = (p.relative_to(TINY_SD).as_posix() for p in TINY_SD.rglob("*") if p.is_file())
+        return [*files, *self.extra, "unet/diffusion_pytorch_model.bin", "v1-5-pruned.ckpt"]
+
+    def snapshot_download(self, repo_id, *, revision, allow_patterns=None, local_files_only=False):
+        if local_files_only:
+            if self.cached is None:
+                raise LocalEntryNotFoundError("not cached")
+            return str(self.cached)
+        if self.download_error:
+            raise self.download_error
+        self.asked.append((repo_id, revision, allow_patterns))
+        for file in TINY_SD.rglob("*"):
+            name = file.relative_to(TINY_SD)
+            if file.is_file() and any(name.match(pattern) for pattern in allow_patterns):
+                (self.tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, self.tmp_path / name)
+        return str(self.tmp_path)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    return Hub(monkeypatch, tmp_path / "hub")
+
+
+def response(status=404):
+    answer = requests.Response()
+    answer.status_code = status
+    return answer
+
+
+def test_hub_downloads_only_what_is_needed(hub):
+    hub.extra = [f"{UNET}.fp16.safetensors", "safety_checker/model.safetensors"]
+    files = find_checkpoint("some/model", revision="v2")
+    ((repo_id, revision, patterns),) = hub.asked
+    assert (repo_id, revision) == ("some/model", "v2")
+    assert f"{UNET}.safetensors" in patterns
+    assert not any("fp16" in p or "safety" in p or "bin" in p or "ckpt" in p for p in patterns)
+    assert files.unet.weights == hub.tmp_path / f"{UNET}.safetensors"
+
+
+def test_hub_takes_the_shards_of_an_index(hub, monkeypatch):
+    names = set(hub.list_repo_files("", revision=None)) - {f"{UNET}.safetensors"}
+    names |= {f"{UNET}.safetensors.index.json", f"{UNET}-00001-of-00002.safetensors"}
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda *_, **__: sorted(names))
+    with pytest.raises(UserError, match="lacks unet"):  # the stand-in has no shards to give
+        find_checkpoint("some/model")
+    patterns = hub.asked[0][2]
+    assert any(Path(f"{UNET}-00001-of-00002.safetensors").match(p) for p in patterns)
+
+
+def test_hub_with_pickled_weights_only(hub, monkeypatch):
+    names = [n for n in hub.list_repo_files("", revision=None) if n != f"{UNET}.safetensors"]
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda *_, **__: names)
+    with pytest.raises(UserError, match=r"pickled weights") as caught:
+        find_checkpoint("some/model")
+    assert 'from_pretrained("some/model"' in str(caught.value)
+    assert not hub.asked
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ConnectionError("no route"),
+        LocalEntryNotFoundError("offline"),
+        OfflineModeIsEnabled("offline"),
+        TimeoutError(),
+    ],
+)
+def test_no_network(hub, error):
+    hub.error = error
+    with pytest.raises(UserError, match=r"(?s)hub cannot be reached.*hf download some/model") as e:
+        find_checkpoint("some/model")
+    assert "--local-dir model" in str(e.value)
+    assert "--config.model.path=model" in str(e.value)
+    assert '"unet/diffusion_pytorch_model.safetensors"' in str(e.value)
+
+
+def test_no_network_but_cached(hub):
+    hub.error = requests.ConnectionError("no route")
+    hub.cached = TINY_SD
+    assert find_checkpoint("some/model").directory == TINY_SD
+    hub.cached = TINY_SD.parent / "oracle"  # an incomplete snapshot is no checkpoint
+    with pytest.raises(UserError, match="hub cannot be reached"):
+        find_checkpoint("some/model")
+
+
+def test_gated_absent_and_wrong_revision(hub):
+    hub.error = RepositoryNotFoundError("404", response=response())
+    with pytest.raises(UserError, match="no such file or directory here, and no such model"):
+        find_checkpoint("some/model")
+    hub.error = RevisionNotFoundError("404", response=response())
+    with pytest.raises(UserError, match="no revision 'v9'"):
+        find_checkpoint("some/model", revision="v9")
+    hub.error = None
+    hub.download_error = GatedRepoError("403", response=response(403))
+    with pytest.raises(UserError, match=r"(?s)licence to be accepted.*hf auth login.*hf download"):
+        find_checkpoint("some/model")
+
+
+def test_a_directory_wins_over_the_hub(hub, checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    (checkpoint.parent / "org").mkdir()
+    checkpoint.rename(checkpoint.parent / "org/model")
+    assert find_checkpoint("org/model").directory == Path("org/model")
+    assert not hub.asked

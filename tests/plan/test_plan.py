@@ -1,0 +1,115 @@
+"""`python -m dreamda_jax.plan` as a user runs it, on a machine without the vendors' compilers."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.paths import ROOT
+
+
+def plan(*flags: str, config: str = "configs/fashion.py") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dreamda_jax.plan", "--config", config, *flags],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def lines(text: str) -> dict[str, str]:
+    """By label; of several lines with one label the last."""
+    return {line[:12].strip(): line[12:] for line in text.splitlines()}
+
+
+def test_a_fast_plan_counts_operations_and_money_and_compiles_nothing():
+    done = plan("--target=v5e-16", "--fast", "--price_per_hour=2", config="configs/pets.py")
+    assert done.returncode == 0, done.stderr
+    said = lines(done.stdout)
+    assert said["target"].startswith("v5e-16: 16 x TPU v5e")
+    assert "110,400 to make" in said["images"]
+    assert "it is not here" in said["assumed"]
+    assert "the rest is not known without compiling" in said["memory"]
+    # 133.2 TFLOP at 197 TFLOP/s; 460 shards of 8 groups, each 30 images, on 16 devices.
+    assert "at least 0.676 s per image and device" in said["roofline"]
+    hours = 133.216 / 197 * 30 * 230 / 3600
+    least = re.match(r"at least ([\d.]+) h, ([\d.]+) device-hours", said["time"])
+    assert float(least[1]) == pytest.approx(hours, rel=5e-3)  # three digits are printed
+    assert float(least[2]) == pytest.approx(16 * hours, rel=5e-3)
+    price = re.match(r"at least ([\d.]+), about ([\d.]+) at 2 per device", said["price"])
+    assert float(price[1]) == pytest.approx(2 * 16 * hours, rel=5e-3)
+    assert float(price[2]) == pytest.approx(5 * 16 * hours, rel=5e-3)  # at 40 %
+    thousand = re.match(r"at least ([\d.]+), about ([\d.]+) for 1,000 images", said[""])
+    assert float(thousand[1]) == pytest.approx(2 * 16 * hours / 110.4, rel=5e-3)
+    assert float(thousand[2]) == pytest.approx(5 * 16 * hours / 110.4, rel=5e-3)
+    assert "collectives" not in said
+    assert "compiled" not in said
+
+
+@pytest.mark.parametrize("job", ["finetune", "train"])
+def test_a_fast_plan_of_the_other_jobs(job):
+    done = plan("--target=h100x8", "--fast", f"--job={job}")
+    assert done.returncode == 0, done.stderr
+    said = lines(done.stdout)
+    assert said["job"].startswith(job)
+    assert "8 x NVIDIA H100" in said["target"]
+    assert "600, batches of" in said["steps"]
+    assert "images/s per device" in said["rate"]
+
+
+def test_the_cpu_that_is_here_is_a_target_too(micro_checkpoint):
+    done = plan(
+        *("--target=cpu", f"--config.model.path={micro_checkpoint}", "--nolargest_batch"),
+        *("--config.image.resolution=8", "--config.method.num_inference_steps=10"),
+    )
+    assert done.returncode == 0, done.stderr
+    said = lines(done.stdout)
+    assert said["fits"].startswith("yes")
+    assert "temporary" in said["memory"]
+    assert said["collectives"] == "none"
+    assert "roofline" not in said  # its speed is not known
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--target=v5e-12"], "did you mean 'v5e-8'?"),
+        ([], "no target given"),
+        (["--target=h100", "--utilization=0", "--fast"], "a share of the roofline above 0"),
+        (["--target=h100", "--utilization=nan", "--fast"], "a share of the roofline above 0"),
+        (["--target=h100", "--price_per_hour=nan", "--fast"], "a finite number is needed"),
+        (
+            ["--target=h100x8", "--fast", "--job=finetune", "--config.finetune.batch_size=12"],
+            "take a multiple of 8, such as 16",
+        ),
+        (
+            ["--target=h100", "--fast", "--config.source.kind=folder"],
+            "--num_images",
+        ),
+    ],
+)
+def test_errors_are_a_line_that_says_what_to_do(flags, message):
+    done = plan(*flags)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "module", "extra"),
+    [("v5e-4", "libtpu", "tpu"), ("h100", "jax_cuda12_plugin", "cuda12")],
+)
+def test_a_compiler_that_is_not_installed_is_named_with_its_extra(target, module, extra):
+    if importlib.util.find_spec(module):
+        pytest.skip(f"{module} is installed here")
+    done = plan(f"--target={target}")
+    assert done.returncode == 1
+    assert f"pip install 'dreamda-jax[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr

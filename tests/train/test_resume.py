@@ -1,0 +1,82 @@
+"""A training that is killed goes on as if it had not been; and it can learn at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from dreamda_jax.runtime.log import read_log
+from dreamda_jax.train import build as build_training
+from dreamda_jax.train.supervised import SupervisedTraining
+from tests.support.paths import ROOT
+from tests.support.small_training import make_config
+from tests.support.waiting import wait_for
+
+SCRIPT = """
+import json, sys, threading
+from dreamda_jax.train import __main__ as train
+train._train(json.loads(sys.argv[1]), False, threading.Event())
+"""
+
+
+def start(config: dict) -> subprocess.Popen:
+    command = [sys.executable, "-c", SCRIPT, json.dumps(config)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ.copy())
+
+
+def test_a_killed_training_gives_the_same_curve_bit_for_bit(tmp_path):
+    options = {"num_steps": 9, "checkpoint_every": 3, "ema_decay": 0.9}
+    whole = make_config(tmp_path, output=str(tmp_path / "whole"), **options)
+    whole["augment"] |= {"rand_augment": True, "mixup": 0.2}
+    assert start(whole).wait() == 0
+    killed = json.loads(json.dumps(whole))
+    killed["train"]["output"] = str(tmp_path / "killed")
+    process = start(killed)
+    wait_for(tmp_path / "killed" / "run-0" / "checkpoints" / "3", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "run-0" / "result.json").exists()
+    assert start(killed).wait() == 0
+    expected = read_log(tmp_path / "whole" / "run-0")
+    assert [row["step"] for row in expected if "train/loss" in row] == list(range(1, 10))
+    assert read_log(tmp_path / "killed" / "run-0") == expected
+    results = [
+        json.loads((tmp_path / name / "run-0" / "result.json").read_bytes())
+        for name in ("whole", "killed")
+    ]
+    assert results[0]["confusion"] == results[1]["confusion"]
+
+
+def test_being_asked_to_stop_saves_the_step_at_hand(tmp_path):
+    parts = build_training.training(make_config(tmp_path, num_steps=4, checkpoint_every=4))
+    training, stop = SupervisedTraining(parts), threading.Event()
+    stop.set()
+    assert training.train(0, stop) is None
+    result = training.train(0, threading.Event())
+    assert result is not None
+
+
+LEARN = """
+import json, sys, threading
+from dreamda_jax.train import build as build_training
+from dreamda_jax.data.sources import Spread
+from dreamda_jax.train.supervised import SupervisedTraining
+parts = build_training.training(json.loads(sys.argv[1]))
+parts = parts._replace(real=Spread(parts.real, 64), epoch_images=64)
+SupervisedTraining(parts).train(0, threading.Event())
+"""
+
+
+def test_it_learns_sixty_four_images_by_heart(tmp_path):
+    config = make_config(tmp_path, num_steps=40, batch_size=64, checkpoint_every=40)
+    config["source"] = {"kind": "sample", "split": "train"}
+    config["validation"] = {}
+    config["test"] = {"kind": "folder", "path": str(tmp_path / "test")}
+    config["augment"] |= {"crop": "none", "flip": False}
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    command = [sys.executable, "-c", LEARN, json.dumps(config)]
+    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+    rows = read_log(tmp_path / "classifier" / "run-0")
+    assert rows[-1]["train/accuracy"] == 1.0
