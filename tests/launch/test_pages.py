@@ -37,7 +37,7 @@ def test_pages_name_what_exists(path):
     for file in re.findall(r"(?<![\w/])(?:launch|configs|docs|dreamda_jax)/[\w./-]+\.\w+\b", text):
         assert (ROOT / file).exists(), file
     for entry in re.findall(r"-m dreamda_jax\.(\w+)", text):
-        assert (ROOT / f"dreamda_jax/{entry}.py").exists(), entry
+        assert importlib.util.find_spec(f"dreamda_jax.{entry}"), entry
     assert path.name == "README.md" or f"({path.name})" in (path.parent / "README.md").read_text()
 
 

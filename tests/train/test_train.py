@@ -2,7 +2,6 @@
 
 import json
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import __main__ as train
 from dreamda_jax.train import build as build_training
+from tests.support.paths import SAMPLE
 from tests.support.small_training import CLASSES, make_config, make_synthetic
 
 
@@ -112,7 +112,7 @@ def test_weights_of_another_architecture_are_refused_by_tensor(tmp_path):
 def test_weights_of_ones_own_go_on_with_another_number_of_classes(tmp_path, capsys):
     config = make_config(tmp_path, num_steps=2)
     run(config)
-    oracle = Path(train.__file__).parent / "sample" / "oracle"
+    oracle = SAMPLE / "oracle"
     config["classifier"]["weights"] = str(oracle)
     config["train"]["output"] = str(tmp_path / "other")
     assert run(config) == 0
