@@ -205,3 +205,10 @@ def test_entry_points_can_be_imported_side_by_side():
     lines = "; ".join(f"import {module}" for module in modules)
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_folder_of_modules_is_a_package():
+    folders = {path.parent for path in FILES.values()}
+    above = {parent for folder in folders for parent in folder.parents if PACKAGE in parent.parents}
+    missing = [folder for folder in folders | above if not (folder / "__init__.py").exists()]
+    assert not missing, missing  # it would be left out of the wheel

@@ -1,1 +1,1 @@
-"""Sources, records and streams of images, on the host; only `augment/` runs on devices (JAX)."""
+"""Images on the host: what reads, orders, decodes and draws them. No JAX."""

@@ -1,1 +1,1 @@
-"""Networks and their weights. The only place that imports diffusers."""
+"""Networks and their weights. diffusers is imported in `stable_diffusion/model.py` only."""

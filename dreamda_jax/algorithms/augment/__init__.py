@@ -1,4 +1,4 @@
-"""Augmentations on the device, in JAX: the one part of `data` that imports jax.
+"""Augmentations on the device, in JAX.
 
 Value range and layout, everywhere but where a docstring says otherwise: images are uint8 sRGB,
 0..255, channels last, [h, w, 3] for an operation and [b, h, w, 3] for its random version. Views for

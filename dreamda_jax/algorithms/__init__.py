@@ -1,0 +1,1 @@
+"""Pure functions: JAX libraries and types, nothing else."""
