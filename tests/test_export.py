@@ -18,28 +18,22 @@ from dreamda_jax.data.sets import dataset, exporters, records, shards
 from dreamda_jax.data.sources.labels import slug
 from dreamda_jax.errors import UserError
 from tests.support.paths import ROOT
+from tests.support.small_records import make_record
 
 NAMES = ["a/b", "..", "ünï cödé", "with spaces", 'comma, "quote"']
 
 
-def make_record(seed_id: int, variant: int, image_format="png") -> records.Record:
-    pixels = np.random.default_rng([seed_id, variant]).integers(0, 256, (16, 16, 3), np.uint8)
-    return records.Record(
-        image=records.encode_image(pixels, image_format=image_format, quality=90),
-        label=seed_id % len(NAMES),
-        label_name=NAMES[seed_id % len(NAMES)],
-        seed_id=seed_id,
-        seed_name=f"dir/{seed_id}.jpg",
-        variant=variant,
-        prompt='A photo, of "ünï cödé"',
-        method="dreamda",
-        key=(4_000_000_000, seed_id),
-    )
+def records_of(image_format: str) -> list[records.Record]:
+    return [
+        make_record(seed, variant, label_names=NAMES, image_format=image_format)
+        for seed in range(7)
+        for variant in range(2)
+    ]
 
 
 def make_run(directory: Path, *, image_format="png", finished: bool = True) -> list[records.Record]:
     layout = shards.Layout.for_seeds(directory, name="toy", num_seeds=7, seeds_per_shard=3)
-    made = [make_record(seed, variant, image_format) for seed in range(7) for variant in range(2)]
+    made = records_of(image_format)
     for shard in range(layout.num_shards if finished else 1):
         part = [record for record in made if record.seed_id in layout.seed_ids(shard)]
         shards.write_shard(layout, shard, part, [])
@@ -70,7 +64,7 @@ def export(to: str, made, output: Path, **options) -> Path:
 
 @pytest.fixture
 def made():
-    return [make_record(seed, variant) for seed in range(7) for variant in range(2)]
+    return records_of("png")
 
 
 @pytest.mark.parametrize("to", ["imagefolder", "webdataset", "parquet"])

@@ -24,7 +24,7 @@ from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.weights.torch_layout import to_torch
 from dreamda_jax.runtime.state import new_state
 from dreamda_jax.runtime.step import make_step
-from tests.support.make_checkpoint import TINY_SD2, make_checkpoint
+from tests.support.make_checkpoint import make_tiny_sd2
 from tests.support.paths import REFERENCE
 
 ARRAYS = REFERENCE / "finetuning.npz"
@@ -44,16 +44,7 @@ def case(request, tiny, tmp_path_factory):
     """(model, params, reference arrays) of the embedded model and of the random one."""
     if request.param == "epsilon":
         return *tiny, reference_of("epsilon")
-    directory = tmp_path_factory.mktemp("tiny_sd2")
-    make_checkpoint(
-        directory,
-        unet_config=TINY_SD2.unet,
-        vae_config=TINY_SD2.vae,
-        text_config=TINY_SD2.text_encoder,
-        scheduler_config=TINY_SD2.scheduler,
-        pad_token="!",
-        dtype="float32",
-    )
+    directory = make_tiny_sd2(tmp_path_factory.mktemp("tiny_sd2"))
     return *loading.load(directory), reference_of("v_prediction")
 
 

@@ -1,9 +1,6 @@
 """The same fine-tuning on one device, on eight, with its state split, and in portions."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -11,8 +8,7 @@ import numpy as np
 import pytest
 
 from dreamda_jax.models.stable_diffusion import loading
-from tests.conftest import QUICK
-from tests.support.paths import ROOT
+from tests.support.on_devices import run_on_devices
 
 METHODS = ("full", "lora", "textual_inversion")  # the last two have frozen networks
 
@@ -35,21 +31,9 @@ def trained(tmp_path_factory, micro_checkpoint):
 
 
 def train(directory: Path, checkpoint: Path, devices: int, jobs: dict) -> dict:
-    flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
     given = json.dumps({f"{name}-{devices}": options for name, options in jobs.items()})
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.support.finetune_on_devices"),
-            *(str(directory), str(checkpoint), given),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    printed = json.loads(done.stdout.splitlines()[-1])
+    arguments = (str(directory), str(checkpoint), given)
+    printed = run_on_devices("tests.support.finetune_on_devices", *arguments, devices=devices)
     assert printed["devices"] == devices
     return printed
 

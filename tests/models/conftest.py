@@ -6,23 +6,13 @@ from pathlib import Path
 import pytest
 
 from dreamda_jax.models.stable_diffusion import loading
-from tests.support.make_checkpoint import TINY_SD, TINY_SD2, make_checkpoint
+from tests.support.make_checkpoint import TINY_SD, make_tiny_sd2
 
 
 @pytest.fixture(scope="session")
 def tiny_sd2_directory(tmp_path_factory):
     """The checkpoint behind tests/reference/model_tiny_sd2.npz, made anew."""
-    directory = tmp_path_factory.mktemp("tiny_sd2")
-    make_checkpoint(
-        directory,
-        unet_config=TINY_SD2.unet,
-        vae_config=TINY_SD2.vae,
-        text_config=TINY_SD2.text_encoder,
-        scheduler_config=TINY_SD2.scheduler,
-        pad_token="!",
-        dtype="float32",
-    )
-    return directory
+    return make_tiny_sd2(tmp_path_factory.mktemp("tiny_sd2"))
 
 
 @pytest.fixture(scope="session")

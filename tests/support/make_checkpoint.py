@@ -111,6 +111,20 @@ def make_checkpoint(
     _write_json(directory / "tokenizer/special_tokens_map.json", special | {"pad_token": pad_token})
 
 
+def make_tiny_sd2(directory: Path) -> Path:
+    """The checkpoint behind tests/reference/model_tiny_sd2.npz, float32; returns its directory."""
+    make_checkpoint(
+        directory,
+        unet_config=TINY_SD2.unet,
+        vae_config=TINY_SD2.vae,
+        text_config=TINY_SD2.text_encoder,
+        scheduler_config=TINY_SD2.scheduler,
+        pad_token="!",
+        dtype="float32",
+    )
+    return directory
+
+
 def random_tensor(path: tuple[str, ...], shape: tuple[int, ...], *, seed: int) -> np.ndarray:
     """One float32 tensor in PyTorch's layout."""
     if len(shape) == 4:

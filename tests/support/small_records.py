@@ -16,21 +16,27 @@ def make_pixels(seed_id: int, variant: int, size: int = 16) -> np.ndarray:
     return rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
+def make_record(seed_id: int, variant: int, *, image: bytes | None = None, **fields) -> Record:
+    """A record of a variant; fields that are not given follow from the seed's number."""
+    names = fields.pop("label_names", NAMES)
+    if image is None:
+        pixels = make_pixels(seed_id, variant, fields.pop("size", 16))
+        image_format = fields.pop("image_format", "png")
+        image = records.encode_image(pixels, image_format=image_format, quality=90)
+    usual = {
+        "label": seed_id % len(names),
+        "label_name": names[seed_id % len(names)],
+        "seed_name": f"dir/{seed_id}.jpg",
+        "prompt": 'A photo, of "ünï cödé"',
+        "method": "dreamda",
+        "key": (4_000_000_000 + seed_id, variant),
+    }
+    return Record(image=image, seed_id=seed_id, variant=variant, **{**usual, **fields})
+
+
 def make_records(seed_ids, *, variants: int = 2, image_format="png", size: int = 16):
     return [
-        Record(
-            image=records.encode_image(
-                make_pixels(seed_id, variant, size), image_format=image_format, quality=90
-            ),
-            label=seed_id % len(NAMES),
-            label_name=NAMES[seed_id % len(NAMES)],
-            seed_id=seed_id,
-            seed_name=f"dir/{seed_id}.jpg",
-            variant=variant,
-            prompt="A photo of a ünï cödé",
-            method="dreamda",
-            key=(4_000_000_000 + seed_id, variant),
-        )
+        make_record(seed_id, variant, image_format=image_format, size=size)
         for seed_id in seed_ids
         for variant in range(variants)
     ]

@@ -12,6 +12,7 @@ from PIL import Image
 from configs import fashion
 from dreamda_jax.data.sets import dataset, records, shards
 from dreamda_jax.data.sources.sample_source import SampleSource
+from tests.support.small_records import make_record
 
 CLASSES = ("bag", "sandal", "trousers")
 AMST_THRESHOLD = 0.055
@@ -86,15 +87,12 @@ def make_synthetic(
             for variant in range(variants):
                 image = records.encode_image(pixels(seed, variant), image_format="png", quality=95)
                 made.append(
-                    records.Record(
+                    make_record(
+                        *(seed, variant),
                         image=image[:60] if (seed, variant) in broken else image,
-                        label=seed % len(label_names),
-                        label_name=label_names[seed % len(label_names)],
-                        seed_id=seed,
+                        label_names=label_names,
                         seed_name=f"seed{seed}",
-                        variant=variant,
                         prompt="",
-                        method="dreamda",
                         key=(0, seed),
                     )
                 )

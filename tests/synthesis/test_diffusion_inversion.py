@@ -16,7 +16,7 @@ from dreamda_jax.synthesis import diffusion_inversion
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs
 from tests.support import plain_by_hand
-from tests.support.learnable_toy import CHANNELS, LearnableToy
+from tests.support.learnable_toy import CHANNELS, TOKENS, LearnableToy
 from tests.support.toy_network import SCHEDULER
 
 ROOT = jax.random.key_data(jax.random.key(11))

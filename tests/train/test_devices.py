@@ -1,16 +1,11 @@
 """The same training on one device, on eight, and with its state split over them."""
 
 import functools
-import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import QUICK
-from tests.support.paths import ROOT
+from tests.support.on_devices import run_on_devices
 
 MODULE = "tests.support.train_on_devices"
 
@@ -22,17 +17,7 @@ def trained(tmp_path_factory):
 
     @functools.cache
     def train(devices: int, fsdp: int, method: str = "supervised") -> dict:
-        flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
-        done = subprocess.run(
-            [sys.executable, "-m", MODULE, str(directory), str(fsdp), method],
-            cwd=ROOT,
-            env={**os.environ, "XLA_FLAGS": flags},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout.splitlines()[-1])
+        return run_on_devices(MODULE, str(directory), str(fsdp), method, devices=devices)
 
     return train
 

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from dreamda_jax.data.sets.verdicts import Verdicts
@@ -159,22 +158,14 @@ def test_of_many_classes_those_least_accepted_are_listed():
     assert "and 40 classes" in lines[-1]
 
 
-def test_written_files(tmp_path, monkeypatch):
-    figures = []
-    save = Figure.savefig
-
-    def keep(figure, *args, **kwargs):
-        figures.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
+def test_written_files(tmp_path, drawn):
     found = make_audit()
     pixels = np.zeros((8, 8, 3), np.uint8)
     label_audit.write_audit(tmp_path, found, make_verdicts(), image_of=lambda place: pixels)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["acceptance.png", "audit.json", "audit.png"]
     assert json.loads((tmp_path / "audit.json").read_text()) == found
-    (axes,) = figures[0].axes
+    (axes,) = drawn[0].axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["coat", "shirt", "bag"]
     bars = [[round(bar.get_width(), 3) for bar in container] for container in axes.containers]
     assert bars == [[0.25, 0.333, 0], [0.5, 0.167, 0], [0.25, 0.5, 0]]  # kept, changed, rejected

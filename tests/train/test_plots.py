@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from dreamda_jax.train import plots
@@ -16,20 +15,6 @@ FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 def confusion_of(num_classes, seed=0):
     counts = np.random.default_rng(seed).integers(0, 3, (num_classes, num_classes))
     return counts + 40 * np.eye(num_classes, dtype=int)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, to look at what is on them."""
-    figures = []
-    save = Figure.savefig
-
-    def keep(figure, *args, **kwargs):
-        figures.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from dreamda_jax.models.stable_diffusion.checkpoint_files import (
     find_checkpoint,
 )
 from dreamda_jax.models.tokenizer import load_tokenizer
-from tests.support.make_checkpoint import TINY_SD, TINY_SD2, make_checkpoint, random_tensor
+from tests.support.make_checkpoint import TINY_SD, random_tensor
 
 UNET = "unet/diffusion_pytorch_model"
 
@@ -166,15 +166,7 @@ def test_wrong_shape_and_nan_name_the_tensor(checkpoint):
 
 
 def test_made_checkpoints_are_deterministic(tiny_sd2_directory, tmp_path):
-    make_checkpoint(
-        tmp_path,
-        unet_config=TINY_SD2.unet,
-        vae_config=TINY_SD2.vae,
-        text_config=TINY_SD2.text_encoder,
-        scheduler_config=TINY_SD2.scheduler,
-        pad_token="!",
-        dtype="float32",
-    )
+    make_tiny_sd2(tmp_path)
     assert checkpoint_fingerprint(tmp_path) == checkpoint_fingerprint(tiny_sd2_directory)
     path, shape = ("conv_in", "kernel"), (3, 3, 4, 8)
     first, second = (random_tensor(path, shape, seed=seed) for seed in (0, 1))

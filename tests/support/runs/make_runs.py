@@ -52,8 +52,8 @@ def run(name: str, *more: str, stop_after: int = 10**9) -> None:
 
 def make_inputs() -> None:
     """The model, and three images of three classes for training, one for the test."""
-    from tests.support.make_checkpoint import TINY_SD2, make_checkpoint
-    from tests.support.small_training import make_folder
+    from tests.models.make_checkpoint import TINY_SD2, make_checkpoint
+    from tests.small_training import make_folder
 
     if not (HERE / "images").exists():
         make_folder(HERE / "images" / "train", split="train", per_class=2)
