@@ -27,7 +27,7 @@ from dreamda_jax.models.stable_diffusion.checkpoint_files import (
     find_checkpoint,
 )
 from dreamda_jax.models.tokenizer import load_tokenizer
-from tests.support.make_checkpoint import TINY_SD, random_tensor
+from tests.support.make_checkpoint import TINY_SD, make_tiny_sd2, random_tensor
 
 UNET = "unet/diffusion_pytorch_model"
 
