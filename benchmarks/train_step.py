@@ -118,7 +118,7 @@ def measure(architecture: registry.Architecture, peak: float) -> dict[str, Any]:
 
 
 def make_program(architecture: registry.Architecture, augment: Augment, size: int) -> Program:
-    """The step as `training_programs` makes it, and random images of the usual canvas."""
+    """The step as `train.programs` makes it, and random images of the usual canvas."""
     recipe = recipes.Recipe()
     schedule = recipes.learning_rate_schedule(recipe, steps_per_epoch=100, num_steps=10_000)
     sgd = recipes.make_optimizer(recipe, schedule)

@@ -38,7 +38,7 @@ def write_report(
       settings: of the evaluation, to be shown beside those of the generation.
 
     Returns:
-      What report.json holds: see `report.page.write_page`.
+      What report.json holds: see `page.page.write_page`.
 
     Raises:
       UserError: a directory of `evaluate.classifiers` is damaged, or the disk is full.

@@ -1,4 +1,4 @@
-"""The loss of a fine-tuning step, as `training.step` takes it."""
+"""The loss of a fine-tuning step, as `runtime.step` takes it."""
 
 from typing import Any, NamedTuple
 

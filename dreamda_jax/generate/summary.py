@@ -62,7 +62,7 @@ def made(statistics: Statistics, *, noise_scale: float | None) -> str:
 
 
 def session(statistics: Statistics, *, devices: str, price: Cost) -> dict[str, Any]:
-    """The same for machines: a line of `data.production_log`."""
+    """The same for machines: a line of `data.sets.production_log`."""
     return {
         "devices": devices,
         "images": statistics.images,

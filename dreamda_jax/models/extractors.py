@@ -56,7 +56,7 @@ def open_extractor(
     Args:
       name: "inception", "sample" (the packaged oracle of the embedded sample), or the directory of
         a classifier that `train` saved.
-      inception_weights: a safetensors file; see `inception.open_inception`.
+      inception_weights: a safetensors file; see `inception.network.open_inception`.
       resize: how images become Inception's 299 pixels.
       place: puts one array on the device(s).
 

@@ -59,7 +59,7 @@ def target_devices(target: Target) -> list[Any]:
 
 
 def pretended(target: Target) -> list[Any]:
-    """CPU devices in the place of the target's, as `environment.prepare` asked for: to trace on."""
+    """CPU devices in the place of the target's, as `targets.tell_jax` asked for: to trace on."""
     return jax.local_devices()[: target.num_devices]
 
 

@@ -206,7 +206,7 @@ class _Step:
 def _training(
     config: Mapping[str, Any], *, num_images: int | None, num_classes: int | None
 ) -> tuple[Training, list[str]]:
-    """What `build_training.training` returns, with stand-ins for sets that are not here."""
+    """What `train.build.training` returns, with stand-ins for sets that are not here."""
     binding.check_sections(config, sections.SECTIONS)
     classifier = binding.bind(config, "classifier", options.Classifier)
     data = binding.bind(config, "data", options.TrainingData)

@@ -58,7 +58,7 @@ def audit(
       What JSON can hold: "images", "accepted", "changed" (accepted with another class than the
       seed's), "threshold", "label_names", "classes" (counts by the seed's class), "changes" ([c][c]
       counts: row the seed's class, column the accepted one), "rejected" (counts by reason, those
-      of `metrics.labels.Rejections`), and "labellings". The last is None without an oracle, else
+      of `labels.Rejections`), and "labellings". The last is None without an oracle, else
       it has for each name its "coverage" (share of all images that it labels), its precision
       against the oracle on all images it labels, on those that were accepted, and on those
       accepted with a changed label, and the first two by the seed's class. All in [0, 1]; None

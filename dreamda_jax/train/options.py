@@ -6,14 +6,14 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """A training job; its numbers are in `training.recipes.Recipe`.
+    """A training job; its numbers are in `train.recipes.Recipe`.
 
     Attributes:
       method: "supervised": cross-entropy on the labels there are; "amst": self-training on real and
         synthetic images (section `amst`); "softmatch": semi-supervised training with an unlabelled
         set (sections `softmatch`, `unlabelled`).
       output: a new directory, or one that an interrupted run of the same configuration made.
-      recipe: a name of `training.recipes.RECIPES`; every field of a recipe can be given beside it.
+      recipe: a name of `train.recipes.RECIPES`; every field of a recipe can be given beside it.
       num_runs: trainings that differ in their seed only: `seed`, `seed` + 1, …
       seed: of initialisation, order and augmentation of the first run.
       checkpoint_every: steps between two validations and checkpoints; 0: once an epoch, but at

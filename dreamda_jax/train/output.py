@@ -81,7 +81,7 @@ class TrainingOutput:
 
     @property
     def fit(self) -> Callable[..., loop.Fitted]:
-        """`training.fit.fit`, told what the job says of logs and checkpoints."""
+        """`runtime.fit.fit`, told what the job says of logs and checkpoints."""
         job = self._parts.job
         return functools.partial(
             fit, log_every=job.log_every, checkpoint_every=self._parts.checkpoint_every

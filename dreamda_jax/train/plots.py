@@ -110,7 +110,7 @@ def curves_picture(log: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws losses and accuracies over steps; no picture if none was logged.
 
     Args:
-      log: rows as `training_log.read_log` gives them. A curve for every name that ends in "/loss"
+      log: rows as `runtime.log.read_log` gives them. A curve for every name that ends in "/loss"
         or "/accuracy", such as "train/loss" and "validation/accuracy"; accuracies in [0, 1].
       path: of the PNG.
     """

@@ -26,7 +26,7 @@ def clip_probabilities(
     With what `image_sweep.sweep` adds; kept in `output/clip/` for all runs. None if `stop` was set.
 
     Raises:
-      UserError: see `clip.open_zero_shot`.
+      UserError: see `clip.encoder.open_zero_shot`.
     """
     assert parts.self_training is not None
     assert parts.synthetic is not None

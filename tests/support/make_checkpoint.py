@@ -1,7 +1,7 @@
 """Write a random-weight Stable Diffusion checkpoint in diffusers' layout, with PyTorch's names.
 
 Without torch: shapes come from the abstract Flax parameters, names from
-`models.weights.torch_names`, and tensors are streamed into safetensors files one at a time, so the
+`models.weights.torch_layout`, and tensors are streamed into safetensors files one at a time, so the
 memory needed is that of the largest tensor. Every tensor has its own generator, seeded by its
 name, so the weights do not depend on the order of anything.
 

@@ -14,7 +14,7 @@ _PATTERN = "production-*.jsonl"
 
 
 def append_session(directory: Path, session: Mapping[str, Any], *, process_index: int) -> None:
-    """Adds one session's numbers, as `report.summary.session` gives them."""
+    """Adds one session's numbers, as `generate.summary.session` gives them."""
     file = directory / _PATTERN.replace("*", str(process_index))
     before = file.read_bytes() if file.exists() else b""
     atomic.write_atomically(file, before + atomic.to_json(dict(session), indent=None))

@@ -66,7 +66,7 @@ class FoundAudit(NamedTuple):
     """The label audit of a self-training.
 
     Attributes:
-      audit: what `report.label_audit.audit` gave.
+      audit: what `train.label_audit.audit` gave.
       picture: PNG, or None where it is not there.
       directory: of the round.
     """

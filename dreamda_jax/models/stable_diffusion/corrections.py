@@ -7,7 +7,7 @@ diffusers' Flax port deviates in two places (diffusers 0.37 to 0.39, models/atte
 
 Measured on the embedded model, float32: max abs difference of the U-Net from PyTorch 1.1e-4
 without and 4e-6 with both. They are made from outside, by `flax.linen.intercept_methods`, so that
-no model is forked. The classes arrive as arguments because only `stable_diffusion.py` may import
+no model is forked. The classes arrive as arguments because only `model.py` may import
 diffusers.
 
 GroupNorm's sums are taken in two steps besides, over the image and then over a group's channels.

@@ -48,7 +48,7 @@ def load_weights(
         files: one `.safetensors` file, its shards, a `*.safetensors.index*.json`, or one `.msgpack`
             file in Flax layout.
         expected: for each parameter its Flax path, for example ("conv_in", "kernel"), and its
-            shape; see `stable_diffusion.abstract_params`.
+            shape; see `model.abstract_params`.
         dtype: what the parameters are cast to, float32 or bfloat16. Files may hold float64, 32, 16
             or bfloat16.
         place: puts one array on the device(s); called once per tensor, as soon as it is converted.
