@@ -1,7 +1,9 @@
 """The example in docs/api.md runs as it stands, but for a smaller model."""
 
+import importlib.util
 import re
 
+import pytest
 from PIL import Image
 
 from tests.support.paths import ROOT
@@ -23,9 +25,19 @@ def test_api_example(micro_checkpoint, tmp_path, monkeypatch, capsys):
         assert image.size == (8, 8)
 
 
-def test_readme_names_what_exists():
-    text = (ROOT / "README.md").read_text()
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text) + re.findall(r'src="([^"]+)"', text):
-        assert (ROOT / target).exists(), target
-    for config in re.findall(r"configs/\w+\.py", text):
-        assert (ROOT / config).exists(), config
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_name_what_exists(page):
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\((?!http)([^)#\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    for target in links:
+        assert ((ROOT / page).parent / target).exists(), target
+    paths = r"(?<![\w/.])(?:configs|dreamda_jax|tests|benchmarks)/[\w/]+\.\w+\b"
+    for file in re.findall(paths, text):
+        assert (ROOT / file).exists() or "NAME" in file, file
+    for module in re.findall(r"-m (dreamda_jax[\w.]*\w)", text):
+        assert importlib.util.find_spec(module), module
