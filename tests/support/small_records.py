@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dreamda_jax.data.sets import records
+from dreamda_jax.data.sets import dataset, records, shards
 from dreamda_jax.data.sets.records import Record
 from dreamda_jax.data.sets.shards import Layout
+from tests.support.small_records import NAMES, make_records
 
 NAMES = ["a/b", "..", "ünï cödé", " spaces  around ", "two\nlines"]
 
@@ -45,4 +46,15 @@ def make_records(seed_ids, *, variants: int = 2, image_format="png", size: int =
 def new_layout(directory: Path, *, num_seeds: int = 5, seeds_per_shard: int = 2) -> Layout:
     return Layout.for_seeds(
         directory, name="fashion20", num_seeds=num_seeds, seeds_per_shard=seeds_per_shard
+    )
+
+
+def write_all(layout: Layout, **options) -> None:
+    for shard in range(layout.num_shards):
+        shards.write_shard(layout, shard, make_records(layout.seed_ids(shard), **options), [])
+
+
+def finish(layout: Layout, image_format="png") -> dataset.Summary:
+    return dataset.finish(
+        layout, label_names=NAMES, image_shape=(16, 16, 3), image_format=image_format
     )

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from dreamda_jax.data.sets.records import encode_image
-from dreamda_jax.generate.production import ContactSheet
+from dreamda_jax.generate.contact_sheet import ContactSheet
 
 
 def flat(value):
