@@ -7,7 +7,6 @@ import numpy as np
 from dreamda_jax.data.sets import dataset, records, shards
 from dreamda_jax.data.sets.records import Record
 from dreamda_jax.data.sets.shards import Layout
-from tests.support.small_records import NAMES, make_records
 
 NAMES = ["a/b", "..", "ünï cödé", " spaces  around ", "two\nlines"]
 
