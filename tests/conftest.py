@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.support.timings"]
+
 _CACHE = tempfile.TemporaryDirectory(prefix="dreamda_jax_xla_")
 # Subprocesses inherit these, so that a program compiled by one test is found by the next.
 _ENVIRONMENT = {
