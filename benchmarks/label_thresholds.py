@@ -20,7 +20,7 @@ from dreamda_jax.data.sets.verdicts import read_verdicts, write_verdicts
 from dreamda_jax.models.classifiers.oracle import open_oracle
 from dreamda_jax.reproduce.labels import ask, share
 from dreamda_jax.settings import command_line
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 
 FLAGS = flags.FLAGS
 command_line.define_config_flag()
@@ -34,7 +34,7 @@ def main() -> None:
     """Prints a line per threshold, and the drift."""
     config = command_line.read_config()
     config["train"]["method"] = "amst"
-    parts = build_training.training(config)
+    parts = build.training(config)
     assert parts.real is not None
     assert parts.synthetic is not None
     verdicts, label_names, head_names, metadata = read_verdicts(Path(FLAGS.verdicts))

@@ -24,9 +24,8 @@ from absl import flags
 from ml_collections import config_flags
 from reporting import machine, print_json, print_table
 
-from dreamda_jax.generate import build, engine
-from dreamda_jax.generate import run as expand
-from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.generate import build, engine, run
+from dreamda_jax.runtime import devices
 from dreamda_jax.settings import command_line
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
@@ -57,8 +56,8 @@ def main() -> None:
     }
     parts = build.generation(config)
     pipeline = DreamDAPipeline(parts.model)
-    params = expand.load_params(parts)
-    batch = parts.synthesis.seeds_per_device * mesh.local_device_count()
+    params = run.load_params(parts)
+    batch = parts.synthesis.seeds_per_device * devices.local_device_count()
     start = time.monotonic()
     make_set(parts, pipeline, params, num_seeds=min(batch, parts.layout.num_seeds))
     warm_up = time.monotonic() - start
@@ -109,7 +108,7 @@ def make_set(
             num_shards=-(-num_seeds // parts.layout.seeds_per_shard),
         )
         start = time.monotonic()
-        made = expand.make_missing(
+        made = run.make_missing(
             parts._replace(layout=layout),
             pipeline,
             params,

@@ -60,17 +60,16 @@ def _evaluate(
 def _evaluate_here(
     config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
 ) -> int | None:
-    from dreamda_jax.evaluate import build, examine, networks, report
-    from dreamda_jax.evaluate import summary as evaluation_summary
-    from dreamda_jax.runtime import devices as mesh
+    from dreamda_jax.evaluate import build, examine, networks, report, summary
+    from dreamda_jax.runtime import devices
 
     parts = build.evaluation(config, **given)
     if not dry_run:
         report.make_directory(parts.output)  # raises now rather than when all is computed
     used = networks.open_networks(parts)
     print(
-        evaluation_summary.start(
-            devices=mesh.describe_devices(),
+        summary.start(
+            devices=devices.describe_devices(),
             sets={name: getattr(parts, name) for name in ("real", "synthetic", "test")},
             num_classes=len(parts.label_names),
             resolution=parts.view.resolution,
@@ -84,11 +83,11 @@ def _evaluate_here(
     sets = examine.sweep_all(parts, used, stop)
     if sets is None:
         return None
-    if mesh.process_index():
+    if devices.process_index():
         return 0  # the first one reports
     settings: dict[str, Any] = {name: config[name] for name in ("evaluate", "clip")}
     made = report.write_report(parts, used, sets, settings)
-    print(evaluation_summary.end(made, output=parts.output))
+    print(summary.end(made, output=parts.output))
     return 0
 
 

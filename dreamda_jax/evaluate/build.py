@@ -15,7 +15,7 @@ from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate.options import Evaluate
-from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.sweep import View
 from dreamda_jax.settings import binding, sections
 
@@ -105,7 +105,7 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
         view=View(
             resolution=recorded.get("image", {}).get("resolution", image.resolution),
             crop=recorded.get("image", {}).get("crop", image.crop),
-            batch_size=chosen.batch_size * mesh.device_count(),
+            batch_size=chosen.batch_size * devices.device_count(),
             num_workers=loader.num_workers,
         ),
         synthetic_directory=directory,

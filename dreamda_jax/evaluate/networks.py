@@ -12,7 +12,7 @@ from dreamda_jax.evaluate.build import Evaluation
 from dreamda_jax.models.clip import encoder as clip
 from dreamda_jax.models.extractors import CLIP, Extractor, clip_extractor, open_extractor
 from dreamda_jax.models.weights.load import Place
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.sweep import Channel
 
 FINGERPRINTS = "fingerprint"
@@ -45,8 +45,8 @@ def open_networks(parts: Evaluation) -> Networks:
     Raises:
       UserError: one of the networks is not there.
     """
-    options, mesh = parts.options, meshes.training_mesh()
-    place = functools.partial(meshes.place, sharding=meshes.replicated(mesh))
+    options, mesh = parts.options, devices.training_mesh()
+    place = functools.partial(devices.place, sharding=devices.replicated(mesh))
     extractor = images = encoder = None
     if options.extractor != CLIP:
         extractor = open_extractor(
@@ -87,7 +87,7 @@ def device_channel(mesh: jax.sharding.Mesh, extractor: Extractor) -> Channel:
     features = jax.jit(extractor.features)
 
     def start(images: np.ndarray) -> jax.Array:
-        return features(extractor.params, meshes.global_rows(mesh, images))
+        return features(extractor.params, devices.global_rows(mesh, images))
 
     return Channel(extractor.name, extractor.digest, (extractor.num_features,), np.float32, start)
 

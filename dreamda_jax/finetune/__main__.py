@@ -47,10 +47,8 @@ def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
 
 def _finetune_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
     from dreamda_jax.data.files import run_directory
-    from dreamda_jax.finetune import build, result, run
-    from dreamda_jax.finetune import summary as finetuning_summary
-    from dreamda_jax.runtime import devices as mesh
-    from dreamda_jax.runtime import distributed
+    from dreamda_jax.finetune import build, result, run, summary
+    from dreamda_jax.runtime import devices, distributed
 
     parts = build.finetuning(config)
     programs = run.open_programs(parts)
@@ -63,11 +61,11 @@ def _finetune_here(config: dict[str, Any], dry_run: bool, stop: threading.Event)
         parts.output,
         parts.settings,
         defaults=parts.defaults,
-        process_index=mesh.process_index(),
+        process_index=devices.process_index(),
     ):
         if result.is_complete(parts.output, num_steps=parts.job.num_steps):
             print("nothing left to do: the result is there and undamaged")
-            print(finetuning_summary.next_command(result.how_to_use(parts.output)))
+            print(summary.next_command(result.how_to_use(parts.output)))
             return 0
         closing = run.finetune(parts, programs, stop)
     if closing is None:
@@ -81,9 +79,9 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
     import numpy as np
 
     from dreamda_jax.data.files import run_directory
-    from dreamda_jax.finetune import summary as finetuning_summary
+    from dreamda_jax.finetune import summary
     from dreamda_jax.models.stable_diffusion.model import abstract_params
-    from dreamda_jax.runtime import devices as mesh
+    from dreamda_jax.runtime import devices
     from dreamda_jax.runtime.flops import count_flops
 
     job, model = parts.job, parts.model
@@ -99,8 +97,8 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
     # Of a picture: two rows of the U-Net a step, for guidance.
     picture_flops = 2 * job.sample_steps * denoise_flops
     picture_flops += count_flops(model.decode_latents, params, latents)
-    return finetuning_summary.start(
-        devices=mesh.describe_devices(),
+    return summary.start(
+        devices=devices.describe_devices(),
         fsdp=programs.mesh.shape["fsdp"],
         model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
         method=job.method.replace("_", " "),

@@ -23,8 +23,7 @@ from dreamda_jax.data.sources import Source
 from dreamda_jax.data.stream_order import StreamOrder, host_rows
 from dreamda_jax.finetune.loss import Batch
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.runtime import agreement
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import agreement, devices
 from dreamda_jax.runtime.sweep import Channel, View, start_together, sweep, writes_features
 from dreamda_jax.types import Params
 
@@ -87,7 +86,7 @@ def compute_latents(
     def channel(name: str, mirrored: bool) -> Channel:
         def start(images: np.ndarray) -> jax.Array:
             seen = np.ascontiguousarray(images[:, :, ::-1]) if mirrored else images
-            return encode(params, meshes.global_rows(mesh, seen))
+            return encode(params, devices.global_rows(mesh, seen))
 
         return Channel(name, digest, shape, np.float32, start)
 
@@ -148,8 +147,8 @@ def compute_contexts(
         chunk = list(prompts[first : first + size])
         # Padded to the one compiled size.
         ids = model.tokenize(chunk + [""] * (size - len(chunk)))
-        mine = meshes.global_rows(mesh, meshes.local_rows(ids))
-        rows = meshes.to_host(encode(params, mine))[: len(chunk)]
+        mine = devices.global_rows(mesh, devices.local_rows(ids))
+        rows = devices.to_host(encode(params, mine))[: len(chunk)]
         places = np.arange(first, first + len(chunk))
         store.append(rows, places, done=first + len(chunk))
         store.save()

@@ -20,7 +20,7 @@ from dreamda_jax.finetune.programs import EMPTY
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.tokenizer import find_cut
 from dreamda_jax.models.weights.load import shard_files
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.progress import Progress
 from dreamda_jax.types import Params
 
@@ -117,8 +117,8 @@ def _load(parts: Finetuning, mesh: Mesh, name: str, *, split: bool) -> Params:
     """A network, tensor by tensor; in float32 if it is what is trained."""
 
     def place(array: np.ndarray) -> jax.Array:
-        whole = meshes.replicated(mesh)
-        return meshes.place(array, meshes.state_sharding(mesh, array) if split else whole)
+        whole = devices.replicated(mesh)
+        return devices.place(array, devices.state_sharding(mesh, array) if split else whole)
 
     trained = name == "unet" and "unet" not in parts.adaptation.frozen
     dtype = jnp.float32 if trained else parts.model.dtype

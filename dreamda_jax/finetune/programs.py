@@ -21,7 +21,7 @@ from dreamda_jax.finetune.adaptation import Adaptation
 from dreamda_jax.finetune.loss import NUM_BANDS, Batch, band_metrics, finetuning_loss
 from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.runtime import state as states
 from dreamda_jax.runtime.state import TrainState
 from dreamda_jax.runtime.step import make_step
@@ -84,7 +84,7 @@ class Programs:
 
     def first_state(self, start: Mapping[str, Params]) -> TrainState:
         """The state of step 0, split over the devices, from the networks' parameters."""
-        shardings = meshes.state_sharding(self.mesh, self.state_shapes(start))
+        shardings = devices.state_sharding(self.mesh, self.state_shapes(start))
         return jax.jit(self._new_state, out_shardings=shardings)(start)
 
     def state_shapes(self, start: Any) -> TrainState:
@@ -129,7 +129,7 @@ class Programs:
             ),
         )
         after, metrics = step(key, state, batch)
-        shardings = meshes.state_sharding(self.mesh, after)
+        shardings = devices.state_sharding(self.mesh, after)
         after = jax.tree.map(jax.lax.with_sharding_constraint, after, shardings)
         return after, metrics
 
@@ -174,7 +174,7 @@ class Programs:
 
     def _whole(self, tree: Any) -> Any:
         """Parameters in the model's dtype, whole on every device."""
-        return meshes.gathered(
+        return devices.gathered(
             self.mesh, jax.tree.map(lambda leaf: leaf.astype(self._model.dtype), tree)
         )
 

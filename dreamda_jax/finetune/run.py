@@ -12,7 +12,7 @@ import numpy as np
 
 from dreamda_jax.data.files import atomic
 from dreamda_jax.errors import UserError
-from dreamda_jax.finetune import summary as finetuning_summary
+from dreamda_jax.finetune import summary
 from dreamda_jax.finetune.build import Finetuning
 from dreamda_jax.finetune.inputs import finetuning_batches
 from dreamda_jax.finetune.loss import Batch
@@ -20,7 +20,7 @@ from dreamda_jax.finetune.pictures import Pictures
 from dreamda_jax.finetune.prepare import Prepared, frozen_parameters, prepare
 from dreamda_jax.finetune.programs import Programs
 from dreamda_jax.finetune.result import write_result
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.fit import fit
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.runtime.loop import Diverged, Fitted
@@ -35,7 +35,7 @@ def open_programs(parts: Finetuning) -> Programs:
     Raises:
       UserError: the number of devices is no multiple of `fsdp`.
     """
-    mesh = meshes.training_mesh(parts.job.fsdp or meshes.device_count())
+    mesh = devices.training_mesh(parts.job.fsdp or devices.device_count())
     return Programs(parts.model, parts.adaptation, parts.job, mesh)
 
 
@@ -80,18 +80,18 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
         checkpoint_every=job.steps_per_checkpoint,
         validate_every=job.steps_per_sheet,
         describe=lambda means: f"loss {means['loss']:.4f}, mse {means['mse']:.4f}",
-        advice=finetuning_summary.divergence_advice(clip_norm=job.clip_norm),
+        advice=summary.divergence_advice(clip_norm=job.clip_norm),
         stop=stop,
     )
     if not fitted.finished:
         return None
-    trained = meshes.to_host(fitted.state.variables["params"])
+    trained = devices.to_host(fitted.state.variables["params"])
     with contextlib.closing(batches(job.num_steps - 1)) as again:
         # The loop has seen the loss before the last step; this is the one after it.
         _, metrics = step(fitted.state, next(again))
     last = [np.asarray(metrics[name]) for name in ("loss", "gradient_norm")]
     if not all(np.isfinite(array).all() for array in (*last, *jax.tree.leaves(trained))):
-        advice = finetuning_summary.divergence_advice(clip_norm=job.clip_norm)
+        advice = summary.divergence_advice(clip_norm=job.clip_norm)
         raise Diverged(f"training diverged at its last step, {job.num_steps:,}. {advice}")
     return _conclude(parts, pictures, fitted, trained, seconds=time.monotonic() - started)
 
@@ -122,12 +122,12 @@ def _batches(
         sample_posterior=parts.job.sample_posterior,
         start_step=start_step,
         num_steps=parts.job.num_steps,
-        host_index=meshes.process_index(),
-        host_count=meshes.process_count(),
+        host_index=devices.process_index(),
+        host_count=devices.process_count(),
     )
     with contextlib.closing(batches):
         for batch in batches:
-            yield meshes.global_rows(programs.mesh, batch)
+            yield devices.global_rows(programs.mesh, batch)
 
 
 def _conclude(
@@ -135,7 +135,7 @@ def _conclude(
 ) -> str:
     arguments, sheet = "", pictures.file(parts.job.num_steps)
     rate = fitted.images / fitted.seconds if fitted.seconds else None
-    if meshes.process_index() == 0:
+    if devices.process_index() == 0:
         measured = {
             "steps": parts.job.num_steps,
             "loss": read_log(parts.output)[-1]["train/loss"],
@@ -143,7 +143,7 @@ def _conclude(
             "seconds_of_last_process": seconds,
         }
         arguments = write_result(parts, trained, measured)
-    return finetuning_summary.end(
+    return summary.end(
         parts.output,
         seconds=seconds,
         rate=rate,

@@ -56,8 +56,7 @@ def _generate_here(
 ) -> int | None:
     from dreamda_jax.data.files import run_directory
     from dreamda_jax.data.sets import shards
-    from dreamda_jax.generate import build
-    from dreamda_jax.generate import run as expand
+    from dreamda_jax.generate import build, run
 
     parts = build.generation(config)
     layout = parts.layout
@@ -81,7 +80,7 @@ def _generate_here(
         if todo:
             price = _price(parts)
             print(_summary(parts, mine, todo, price), flush=True)
-            expand.make_and_report(
+            run.make_and_report(
                 *(parts, mine, todo, price, stop), process_index=hosts.index, mirrors=mirrors
             )
         else:
@@ -89,7 +88,7 @@ def _generate_here(
             whose = share if hosts.count > 1 else "every shard"
             print(f"nothing left to do: {whose} is there and undamaged")
         for mirror in mirrors:
-            expand.fetch_the_others(mirror, layout)
+            run.fetch_the_others(mirror, layout)
         others = shards.missing_shards(
             layout,
             checksum=False,
@@ -97,7 +96,7 @@ def _generate_here(
             report=lambda line: None,  # another process may be writing it
         )
         if not others:
-            print(expand.finish(parts, num_hosts=hosts.count))
+            print(run.finish(parts, num_hosts=hosts.count))
         elif stop.is_set():
             return None
         else:
@@ -123,7 +122,7 @@ def _price(parts: "build.Generation") -> "Cost":
 def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Cost") -> str:
     from dreamda_jax.data.files import run_directory
     from dreamda_jax.generate import cost, summary
-    from dreamda_jax.runtime import devices as mesh
+    from dreamda_jax.runtime import devices
 
     seeds_left = sum(len(parts.layout.seed_ids(shard)) for shard in todo)
     num_bytes = cost.estimated_bytes(
@@ -134,7 +133,7 @@ def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Co
     )
     run_directory.check_free_space(parts.layout.directory, needed=num_bytes)
     return summary.start(
-        devices=mesh.describe_devices(),
+        devices=devices.describe_devices(),
         model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
         method=parts.method.name,
         num_seeds=sum(len(parts.layout.seed_ids(shard)) for shard in mine),

@@ -14,7 +14,7 @@ from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
 from dreamda_jax.models.stable_diffusion import (
     model as stable_diffusion,
 )
-from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import devices
 from dreamda_jax.settings import binding, sections
 from dreamda_jax.settings.sections import Clip
 from dreamda_jax.synthesis.bag_of_tricks import BagOfTricks
@@ -93,7 +93,7 @@ def generation(config: dict[str, Any]) -> Generation:
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     model = loading.open_model(files, dtype=checkpoint.dtype)
     if checkpoint.attention == "auto":
-        model = model.with_attention_for(mesh.platform())
+        model = model.with_attention_for(devices.platform())
     with binding.as_user_error("method"):
         method.check(model)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take

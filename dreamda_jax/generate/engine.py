@@ -23,7 +23,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.generate.batches import Batch, make_batches
 from dreamda_jax.generate.conditions import Conditions
 from dreamda_jax.generate.statistics import Statistics
-from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import devices
 from dreamda_jax.synthesis.method import Method, Outputs
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.types import Params
@@ -106,7 +106,7 @@ class _Engine:
             seeds,
             seeds_per_device=self._job.seeds_per_device,
             seeds_per_shard=self._job.layout.seeds_per_shard,
-            devices=mesh.local_device_count(),
+            devices=devices.local_device_count(),
         )
         under_way: deque[Future[None]] = deque()
         with (

@@ -14,7 +14,7 @@ from dreamda_jax.generate import conditioning, engine, production, summary
 from dreamda_jax.generate.build import Generation
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.models.stable_diffusion import loading
-from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import devices
 from dreamda_jax.synthesis.gif import Gif
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.types import Params
@@ -57,7 +57,7 @@ def make_and_report(
         refresh=lambda: _fetch_learned(mirrors),
     )
     print(summary.made(statistics, noise_scale=parts.method.noise_scale))
-    session = summary.session(statistics, devices=mesh.describe_devices(), price=price)
+    session = summary.session(statistics, devices=devices.describe_devices(), price=price)
     production_log.append_session(parts.layout.directory, session, process_index=process_index)
 
 
@@ -130,9 +130,9 @@ def load_params(parts: Generation) -> Params:
     Raises:
       UserError: weights are damaged or pickled, do not fit the model, or are not finite.
     """
-    params = loading.load_params(parts.model, parts.files, place=mesh.replicate)
+    params = loading.load_params(parts.model, parts.files, place=devices.replicate)
     if isinstance(parts.method, Gif) and parts.method.clip is not None:
-        params["clip"] = parts.method.clip.load(mesh.replicate)
+        params["clip"] = parts.method.clip.load(devices.replicate)
     return params
 
 

@@ -75,14 +75,14 @@ def main() -> int:
 
 
 def _plan(config: dict[str, Any], target: targets.Target, devices: list[Any]) -> None:
-    from dreamda_jax.plan import summary as plan_summary
+    from dreamda_jax.plan import summary
     from dreamda_jax.plan.compiling import Compiled
 
     job = _open_job(config, devices)
     hosts = len({device.process_index for device in devices})
-    print(plan_summary.start(target, job, num_hosts=hosts), flush=True)
+    print(summary.start(target, job, num_hosts=hosts), flush=True)
     if _FAST.value:
-        print(plan_summary.parameters_only(target, job))
+        print(summary.parameters_only(target, job))
         _report(target, job, None)
         return
     compile_size = functools.cache(functools.partial(_compile, job))
@@ -94,7 +94,7 @@ def _plan(config: dict[str, Any], target: targets.Target, devices: list[Any]) ->
         largest = largest_batch(
             compile_size, job.size, memory=target.chip.memory, divides=job.divides
         )
-    print(plan_summary.memory(target, job, found, largest))
+    print(summary.memory(target, job, found, largest))
     _report(target, job, found if isinstance(found, Compiled) else None)
 
 
@@ -110,18 +110,17 @@ def _open_job(config: dict[str, Any], devices: list[Any]) -> "Job":
 
 
 def _compile(job: "Job", size: int) -> "Compiled | TooLarge":
-    from dreamda_jax.plan import summary as plan_summary
+    from dreamda_jax.plan import summary
     from dreamda_jax.plan.compiling import compile_program
 
     found = compile_program(job.program(size).lower, resident=job.resident)
-    print(plan_summary.compiled(size, found, job), flush=True)
+    print(summary.compiled(size, found, job), flush=True)
     return found
 
 
 def _report(target: targets.Target, job: "Job", found: "Compiled | None") -> None:
     """What does not depend on whether it fits: speed, time, money, bytes."""
-    from dreamda_jax.plan import roofline
-    from dreamda_jax.plan import summary as plan_summary
+    from dreamda_jax.plan import roofline, summary
 
     program, chip = job.program(job.size), target.chip
     if chip.flops:
@@ -131,18 +130,18 @@ def _report(target: targets.Target, job: "Job", found: "Compiled | None") -> Non
             peak_flops=chip.flops[job.dtype],
             bandwidth=chip.bandwidth,
         )
-        print(plan_summary.speed(target, job, program, bound, counted=found is not None))
+        print(summary.speed(target, job, program, bound, counted=found is not None))
         seconds = bound.seconds + job.extra_flops / chip.flops[job.dtype] / job.calls
         least = roofline.duration(seconds, calls=job.calls, devices=target.num_devices)
         print(
-            plan_summary.whole_job(
+            summary.whole_job(
                 least,
                 utilization=_UTILIZATION.value,
                 price_per_hour=_PRICE.value,
                 num_images=job.num_images,
             )
         )
-    print(plan_summary.end(job, found.traffic if found else None))
+    print(summary.end(job, found.traffic if found else None))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.runtime.readable import readable_flops
 from dreamda_jax.settings import binding, sections
-from dreamda_jax.train import build as build_training
-from dreamda_jax.train import build_self_training, options, supervised
+from dreamda_jax.train import build, build_self_training, options, supervised
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.methods import describe
 from dreamda_jax.train.programs import Programs, Stage
@@ -212,10 +211,10 @@ def _training(
     data = binding.bind(config, "data", options.TrainingData)
     augment = binding.bind(config, "augment", Augment)
     loader = binding.bind(config, "loader", sections.Loader)
-    job, recipe = build_training._job_and_recipe(config)
+    job, recipe = build._job_and_recipe(config)
     train_on = {"amst": "mixed", "softmatch": "real"}.get(job.method, data.train_on)
     architecture = binding.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")
-    image_size, canvas = build_training._image_sizes(classifier, architecture)
+    image_size, canvas = build._image_sizes(classifier, architecture)
     opened = stand_ins.open_images(config["source"], num_images=num_images, num_classes=num_classes)
     real, assumed = opened.value, list(opened.assumed)
     synthetic: Any = None

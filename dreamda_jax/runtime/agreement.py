@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 
 _LAG = 2
 
@@ -32,14 +32,14 @@ class SharedStop:
         self._stop = stop
         self._asked: collections.deque[jax.Array] = collections.deque()
         self._is_set = False
-        self._mesh = meshes.training_mesh()
+        self._mesh = devices.training_mesh()
 
     def is_set(self) -> bool:
         """Whether all of them stop now."""
         if self._is_set:
             return True
-        own = np.full(meshes.local_device_count(), self._stop.is_set(), np.int32)
-        self._asked.append(_largest(meshes.global_rows(self._mesh, own)))
+        own = np.full(devices.local_device_count(), self._stop.is_set(), np.int32)
+        self._asked.append(_largest(devices.global_rows(self._mesh, own)))
         if len(self._asked) > _LAG:
             self._is_set = bool(self._asked.popleft())
         return self._is_set
@@ -52,7 +52,7 @@ def _largest(values: jax.Array) -> jax.Array:
 
 def of_first(value: Any) -> Any:
     """A number or array of process 0, on all of them."""
-    if meshes.process_count() == 1:
+    if devices.process_count() == 1:
         return value
     array = np.asarray(value)
     # As bytes: the devices would make float32 of float64.
@@ -62,14 +62,14 @@ def of_first(value: Any) -> Any:
 
 def all_of(value: bool) -> bool:
     """Whether it is true on every process."""
-    if meshes.process_count() == 1:
+    if devices.process_count() == 1:
         return value
     return bool(multihost_utils.process_allgather(np.asarray(value)).all())
 
 
 def gather_rows(rows: np.ndarray) -> np.ndarray:
     """The rows [b, ...] of all processes one after the other, on all of them; any dtype."""
-    if meshes.process_count() == 1:
+    if devices.process_count() == 1:
         return rows
     plain = np.frombuffer(np.ascontiguousarray(rows).tobytes(), np.uint8)
     every = multihost_utils.process_allgather(plain)
@@ -78,21 +78,21 @@ def gather_rows(rows: np.ndarray) -> np.ndarray:
 
 def barrier(name: str) -> None:
     """Waits until every process is here."""
-    if meshes.process_count() > 1:
+    if devices.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def is_shared(directory: Path) -> bool:
     """Whether all processes see the same directory, which is made if it is absent."""
-    if meshes.process_count() == 1:
+    if devices.process_count() == 1:
         return True
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / f".lock-shared-{of_first(os.getpid())}"
-    if meshes.process_index() == 0:
+    if devices.process_index() == 0:
         file.touch()
     barrier("shared directory written")
     seen = all_of(file.exists())
-    if meshes.process_index() == 0:
+    if devices.process_index() == 0:
         file.unlink()
     barrier("shared directory seen")
     return seen

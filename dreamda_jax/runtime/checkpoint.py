@@ -22,8 +22,7 @@ from etils import epath
 
 from dreamda_jax.data.files import atomic, staging
 from dreamda_jax.errors import UserError
-from dreamda_jax.runtime import agreement
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import agreement, devices
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
@@ -146,7 +145,7 @@ class Checkpoints:
 
 def _shared(directory: Path) -> Any:
     """Where all processes of a job write; what stands for an address here is each one's own."""
-    address = staging.address_of(directory) if meshes.process_count() > 1 else None
+    address = staging.address_of(directory) if devices.process_count() > 1 else None
     return directory if address is None else epath.Path(address.removeprefix("file://"))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax
 
-from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import devices
 
 _LEAST_TIME = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -25,7 +25,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 def keep_programs() -> None:
     """Makes JAX look for programs in the cache and put new ones there; once devices are known."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(directory(mesh.platform())))
+        jax.config.update("jax_compilation_cache_dir", str(directory(devices.platform())))
     if _LEAST_TIME not in os.environ:
         # JAX keeps what took a second or more; a start has a dozen programs that take less.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

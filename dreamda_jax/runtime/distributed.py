@@ -25,8 +25,7 @@ import jax
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.mirror import is_no_checkpoint
 from dreamda_jax.errors import UserError
-from dreamda_jax.runtime import agreement, compilation_cache
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import agreement, compilation_cache, devices
 
 _SHOW_WAITING_SECONDS = 10.0
 _LONGEST_REPORT_SECONDS = 3600  # that the others wait for what the first writes in the end
@@ -101,7 +100,7 @@ def apart(
     def run(stop: threading.Event) -> int | None:
         hosts = flags.hosts or _slurm_step()
         # Neither: a TPU pod's runtime knows; elsewhere this is the only process.
-        hosts = hosts or Hosts(meshes.process_index(), meshes.process_count())
+        hosts = hosts or Hosts(devices.process_index(), devices.process_count())
         compilation_cache.keep_programs()
         return job(hosts, stop)
 
@@ -139,7 +138,7 @@ def mirroring() -> dict[str, Any]:
 
     The first brings up what is made; of several all write their parts of a checkpoint there.
     """
-    index, several = meshes.process_index(), meshes.process_count() > 1
+    index, several = devices.process_index(), devices.process_count() > 1
     return {
         "process_index": index,
         "pushes": index == 0,
@@ -155,7 +154,7 @@ def check_shared(directory: Path) -> None:
     """
     if staging.address_of(directory) is None and not agreement.is_shared(directory):
         raise UserError(
-            f"{directory} is not the same directory on all {meshes.process_count()} processes of "
+            f"{directory} is not the same directory on all {devices.process_count()} processes of "
             "this job. Give one on a file system that they share, or in an object store."
         )
 
@@ -180,7 +179,7 @@ def _join(flags: Flags) -> Hosts:
         # A TPU machine outside a pod has nobody to wait for.
         with contextlib.suppress(ValueError):
             _initialize(flags, "of this TPU slice", None)
-    return Hosts(meshes.process_index(), meshes.process_count())
+    return Hosts(devices.process_index(), devices.process_count())
 
 
 def _check_port_is_free(address: str) -> None:

@@ -5,9 +5,8 @@ import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices, loop
 from dreamda_jax.runtime import log as training_log
-from dreamda_jax.runtime import loop
 from dreamda_jax.runtime.checkpoint import Checkpoints
 from dreamda_jax.runtime.progress import Progress
 from dreamda_jax.runtime.state import TrainState
@@ -26,7 +25,7 @@ def describe_classifier(means: dict[str, float]) -> str:
 
 
 def _open_log(directory: Path, *, resume_step: int) -> Log:
-    if meshes.process_index():
+    if devices.process_index():
         return training_log.NoLog()
     return training_log.TrainingLog(directory, resume_step=resume_step)
 

@@ -13,7 +13,7 @@ import numpy as np
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.sources.subset import Subset
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.progress import Progress
 from dreamda_jax.runtime.sweep import View
 
@@ -69,7 +69,7 @@ def sweep(
                     for message in batch.broken:
                         print(f"left out    {message}", flush=True)
             known[place] = _join(made)
-            if meshes.process_index() == 0:
+            if devices.process_index() == 0:
                 _write(files[place], known[place])
     return _join([portion for portion in known if portion is not None])
 
@@ -78,11 +78,11 @@ def _predicted(
     mesh: jax.sharding.Mesh, predict: Predict, batch: Any, start: int
 ) -> dict[str, np.ndarray]:
     places = np.where(batch.index >= 0, batch.index + start, 0).astype(np.int32)
-    images, places_, labels, mask, index = meshes.global_rows(
+    images, places_, labels, mask, index = devices.global_rows(
         mesh, (batch.images, places, batch.labels, batch.mask, batch.index.astype(np.int32))
     )
     arrays = {**predict(images, places_), "labels": labels, "decoded": mask}
-    host = meshes.to_host({**arrays, "index": index})
+    host = devices.to_host({**arrays, "index": index})
     real = host.pop("index") >= 0  # the last batch is padded
     return {name: array[real] for name, array in host.items()}
 

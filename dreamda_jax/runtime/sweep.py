@@ -15,8 +15,7 @@ from dreamda_jax.data.feature_store import Features, FeatureStore
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.data.transforms import Crop
 from dreamda_jax.errors import UserError
-from dreamda_jax.runtime import agreement
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import agreement, devices
 from dreamda_jax.runtime.progress import Progress
 
 _SAVE_EVERY = 16  # batches; a stop loses less
@@ -64,8 +63,8 @@ class View(NamedTuple):
             resolution=self.resolution,
             crop=self.crop,
             num_workers=self.num_workers,
-            host_index=meshes.process_index(),
-            host_count=meshes.process_count(),
+            host_index=devices.process_index(),
+            host_count=devices.process_count(),
         )
 
 
@@ -151,7 +150,7 @@ def sweep(
 def writes_features(cache: Path) -> bool:
     """Whether this process writes its stores: one where all share a cache, else each its own."""
     shared = agreement.is_shared(cache)  # asks all of them
-    return meshes.process_index() == 0 or not shared
+    return devices.process_index() == 0 or not shared
 
 
 def start_together(stores: Sequence[FeatureStore]) -> None:
@@ -212,7 +211,7 @@ def _started(
     def finish() -> None:
         # Of all hosts, whose rows are one after the other.
         here = isinstance(started, np.ndarray)
-        made = agreement.gather_rows(started) if here else meshes.to_host(started)
+        made = agreement.gather_rows(started) if here else devices.to_host(started)
         index, mask = agreement.gather_rows(batch.index), agreement.gather_rows(batch.mask)
         places = index + first
         # Of channels that were stopped at different places, some know a part of the batch.

@@ -19,7 +19,7 @@ from absl import flags
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and Flax take seconds that --help should not cost
-    from dreamda_jax.train import build as build_training
+    from dreamda_jax.train import build
     from dreamda_jax.train.summary import RunResult
 
 command_line.define_config_flag()
@@ -47,12 +47,11 @@ def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int 
 
 def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
     from dreamda_jax.data.files import run_directory, staging
-    from dreamda_jax.runtime import devices as mesh
-    from dreamda_jax.runtime import distributed
-    from dreamda_jax.train import build as build_training
+    from dreamda_jax.runtime import devices, distributed
+    from dreamda_jax.train import build
     from dreamda_jax.train.methods import open_method
 
-    parts = build_training.training(config)
+    parts = build.training(config)
     output = staging.local(parts.job.output)
     print(_summary(parts), flush=True)
     run_directory.check_settings(output, parts.settings, defaults=parts.defaults)
@@ -61,7 +60,7 @@ def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) ->
     distributed.check_shared(output)
     results: list[RunResult] = []
     with run_directory.open_run(
-        output, parts.settings, defaults=parts.defaults, process_index=mesh.process_index()
+        output, parts.settings, defaults=parts.defaults, process_index=devices.process_index()
     ):
         method = open_method(parts)
         for run in range(parts.job.num_runs):
@@ -74,17 +73,15 @@ def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) ->
     return 0
 
 
-def _summary(parts: "build_training.Training") -> str:
+def _summary(parts: "build.Training") -> str:
     import jax
 
-    from dreamda_jax.runtime import devices as mesh
-    from dreamda_jax.runtime import flops
+    from dreamda_jax.runtime import devices, flops
     from dreamda_jax.runtime.state import initial_variables
-    from dreamda_jax.train import programs as training_programs
-    from dreamda_jax.train import summary as training_summary
+    from dreamda_jax.train import programs, summary
     from dreamda_jax.train.methods import describe
 
-    module = training_programs.open_module(parts)
+    module = programs.open_module(parts)
     variables = jax.eval_shape(
         functools.partial(initial_variables, module, image_size=parts.image_size),
         jax.random.key(0),
@@ -92,8 +89,8 @@ def _summary(parts: "build_training.Training") -> str:
     images = jax.ShapeDtypeStruct((1, parts.image_size, parts.image_size, 3), jax.numpy.float32)
     forward = flops.count_flops(functools.partial(module.apply, train=False), variables, images)
     recipe, description = parts.recipe, describe(parts)
-    return training_summary.start(
-        devices=mesh.describe_devices(),
+    return summary.start(
+        devices=devices.describe_devices(),
         classifier=parts.classifier.name,
         num_params=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         weights=parts.weights or "scratch",
@@ -114,17 +111,17 @@ def _summary(parts: "build_training.Training") -> str:
     )
 
 
-def _finish(parts: "build_training.Training", results: "list[RunResult]") -> None:
+def _finish(parts: "build.Training", results: "list[RunResult]") -> None:
     from dreamda_jax.data.files import atomic, staging
-    from dreamda_jax.runtime import devices as mesh
-    from dreamda_jax.train import summary as training_summary
+    from dreamda_jax.runtime import devices
+    from dreamda_jax.train import summary
 
     output = staging.local(parts.job.output)
-    if mesh.process_index() == 0:
+    if devices.process_index() == 0:
         rows = {"runs": [result._asdict() for result in results]}
         atomic.write_atomically(output / "results.json", atomic.to_json(rows))
     measured_on = "test" if parts.test else "validation"
-    print(training_summary.closing_table(results, measured_on=measured_on))
+    print(summary.closing_table(results, measured_on=measured_on))
     print(f"done        {output / 'results.json'}; look at {output / 'run-0' / 'confusion.png'}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from dreamda_jax.algorithms.augment import policy
 from dreamda_jax.algorithms.metrics import accuracy
 from dreamda_jax.data.evaluation_stream import EvaluationBatch
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.types import Params
 
 EvaluateStep = Callable[..., jax.Array]
@@ -53,7 +53,7 @@ def evaluate(
     """
     total: np.ndarray | None = None
     for batch in batches:
-        rows = meshes.global_rows(mesh, (batch.images, batch.labels, batch.mask))
+        rows = devices.global_rows(mesh, (batch.images, batch.labels, batch.mask))
         confusion = np.asarray(step(variables, *rows)).astype(np.int64)
         total = confusion if total is None else total + confusion
     if total is None:

@@ -14,7 +14,7 @@ from dreamda_jax.algorithms.selftrain.amst import Targeted
 from dreamda_jax.algorithms.selftrain.semi_supervised import Batch
 from dreamda_jax.data.sets.verdicts import Verdicts
 from dreamda_jax.data.sources.subset import Subset
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.loop import Fitted
 from dreamda_jax.runtime.state import TrainState
 from dreamda_jax.train.audit import audit_labels, is_audited
@@ -123,7 +123,7 @@ class AmstTraining:
             with contextlib.closing(stream):
                 for batch in stream:
                     rows = Targeted(batch.images, self._one_hot[batch.labels])
-                    yield meshes.global_rows(programs.mesh, rows)
+                    yield devices.global_rows(programs.mesh, rows)
 
         return output.fit(
             output.directory / "stage1",
@@ -246,7 +246,7 @@ class AmstTraining:
                     made = batch.synthetic
                     targets[made] = verdicts.probabilities[accepted[batch.index[made]]]
                 images = None if without is None else without.images
-                yield meshes.global_rows(self._programs.mesh, Batch(batch.images, targets, images))
+                yield devices.global_rows(self._programs.mesh, Batch(batch.images, targets, images))
 
 
 def _say(stage: str, what: str) -> None:

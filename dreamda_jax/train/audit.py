@@ -10,7 +10,7 @@ import numpy as np
 from dreamda_jax.data.sets.verdicts import Verdicts
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.models.classifiers.oracle import open_oracle
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.train import label_audit
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.build_self_training import LABELLINGS
@@ -64,7 +64,7 @@ def audit_labels(
         labellings=labellings,
     )
     audit["oracle"] = None if oracle is None else oracle.digest
-    if meshes.process_index() == 0:
+    if devices.process_index() == 0:
         print(label_audit.audit_text(audit), flush=True)
         label_audit.write_audit(
             directory, audit, verdicts, image_of=lambda place: _image(parts, place)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dreamda_jax.runtime import agreement
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import agreement, devices
 from dreamda_jax.runtime.checkpoint import Checkpoints
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.runtime.state import TrainState
@@ -37,7 +36,7 @@ class Best:
             return {}
         if self._accuracy is None:
             known = []
-            if meshes.process_index() == 0:  # the others may not see the log
+            if devices.process_index() == 0:  # the others may not see the log
                 known = [row[METRIC] for row in read_log(self._directory) if METRIC in row]
             self._accuracy = float(agreement.of_first(max(known, default=-1.0)))
         variables = state.variables

@@ -13,7 +13,7 @@ from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources import subset, unlabelled
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.oracle import open_oracle
-from dreamda_jax.models.clip import files as clip_files
+from dreamda_jax.models.clip import files
 from dreamda_jax.settings import binding, sections
 from dreamda_jax.train import options
 
@@ -103,7 +103,7 @@ def self_training(
     if method == "amst" and audit.oracle:
         open_oracle(audit.oracle, real.label_names)  # likewise, before stage 1 is paid for
     if method == "amst" and (audit.oracle or amst.pseudo_labels == "clip"):
-        clip_files.find_clip(clip.path, revision=clip.revision)
+        files.find_clip(clip.path, revision=clip.revision)
     found = _unlabelled(config, real, test) if method == "softmatch" else None
     return SelfTraining(
         strong=strong,

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dreamda_jax.algorithms.selftrain import heads as auxiliary
+from dreamda_jax.algorithms.selftrain import heads
 from dreamda_jax.algorithms.selftrain.pseudo_label import NO_LABEL, judge
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sets.label_file import LabelFile
 from dreamda_jax.data.sets.verdicts import Verdicts, read_verdicts, write_verdicts
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
-from dreamda_jax.runtime import devices as meshes
-from dreamda_jax.runtime import image_sweep
+from dreamda_jax.runtime import devices, image_sweep
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.build_self_training import LABELLINGS
 from dreamda_jax.train.output import whole_set_view
@@ -55,7 +54,7 @@ class Labelling:
     @property
     def head_names(self) -> tuple[str, ...]:
         """Of the columns of predictions."""
-        return auxiliary.head_names(self._programs.layout) if self.needs_heads else ()
+        return heads.head_names(self._programs.layout) if self.needs_heads else ()
 
     def label(
         self,
@@ -92,7 +91,7 @@ class Labelling:
             verdicts = self._by_clip(stop)
         else:
             verdicts = self._by_seed(directory, stop)
-        if verdicts is not None and meshes.process_index() == 0:
+        if verdicts is not None and devices.process_index() == 0:
             self._write(file, verdicts, run, round_number)
             image_sweep.remove(directory / _JUDGED)
         return verdicts

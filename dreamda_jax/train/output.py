@@ -23,7 +23,7 @@ from dreamda_jax.runtime import loop
 from dreamda_jax.runtime.fit import fit
 from dreamda_jax.runtime.sweep import View
 from dreamda_jax.train import accuracy as evaluation
-from dreamda_jax.train import plots as classification_plots
+from dreamda_jax.train import plots
 from dreamda_jax.train.best import Best
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.programs import Programs
@@ -159,10 +159,10 @@ class TrainingOutput:
                 image_size=parts.image_size,
                 stem=parts.classifier.stem,
             )
-        classification_plots.confusion_picture(confusion, names, self.directory / "confusion.png")
-        classification_plots.per_class_picture(confusion, names, self.directory / "per_class.png")
+        plots.confusion_picture(confusion, names, self.directory / "confusion.png")
+        plots.per_class_picture(confusion, names, self.directory / "per_class.png")
         log = training_log.read_log(training_directory)
-        classification_plots.curves_picture(log, self.directory / "curves.png")
+        plots.curves_picture(log, self.directory / "curves.png")
         content: dict[str, Any] = {
             "result": result._asdict(),
             "label_names": names,

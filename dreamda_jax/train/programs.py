@@ -11,11 +11,10 @@ import numpy as np
 
 from dreamda_jax.data.evaluation_stream import EvaluationBatch
 from dreamda_jax.models.classifiers import pretrained
-from dreamda_jax.runtime import devices as meshes
-from dreamda_jax.runtime import loop
+from dreamda_jax.runtime import devices, loop
 from dreamda_jax.runtime.state import TrainState, initial_variables, new_state
 from dreamda_jax.runtime.step import make_step
-from dreamda_jax.train import accuracy as evaluation
+from dreamda_jax.train import accuracy
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.recipes import learning_rate_schedule, make_optimizer
 from dreamda_jax.types import Loss, Params
@@ -45,11 +44,11 @@ class Programs:
     """
 
     def __init__(self, parts: Training) -> None:
-        self.mesh = meshes.training_mesh(parts.job.fsdp)
+        self.mesh = devices.training_mesh(parts.job.fsdp)
         self.module = open_module(parts)
         self._parts = parts
         make = functools.partial(initial_variables, self.module, image_size=parts.image_size)
-        self._initial = jax.jit(make, out_shardings=meshes.replicated(self.mesh))
+        self._initial = jax.jit(make, out_shardings=devices.replicated(self.mesh))
         self.variable_shapes = jax.eval_shape(make, jax.random.key(0))
         self._evaluate = self.evaluate_step(self.classify)
 
@@ -67,7 +66,7 @@ class Programs:
         variables = self._initial(jax.random.key(seed, impl="rbg"))
         if self._parts.weights is not None:
             loaded = pretrained.load(
-                self._parts.architecture, meshes.to_host(variables), self._parts.weights
+                self._parts.architecture, devices.to_host(variables), self._parts.weights
             )
             if loaded.head_replaced:
                 print(f"head        {loaded.head_replaced}", flush=True)
@@ -90,26 +89,26 @@ class Programs:
         optimizer = make_optimizer(recipe, schedule)
         place = functools.partial(new_state, optimizer=optimizer, with_ema=recipe.ema_decay > 0)
         abstract = jax.eval_shape(place, variables)
-        shardings = meshes.state_sharding(self.mesh, abstract)
+        shardings = devices.state_sharding(self.mesh, abstract)
 
         def first_state(variables: dict[str, Params], method_state: Any = None) -> TrainState:
             placed = dataclasses.replace(
-                shardings, method_state=meshes.state_sharding(self.mesh, method_state)
+                shardings, method_state=devices.state_sharding(self.mesh, method_state)
             )
             make = functools.partial(place, method_state=method_state)
             return jax.jit(make, out_shardings=placed)(variables)
 
         step = make_step(loss, optimizer, schedule, ema_decay=recipe.ema_decay)
         # What the step returns is sharded as what it was given: `first_state` said how.
-        keep = dataclasses.replace(shardings, method_state=meshes.replicated(self.mesh))
+        keep = dataclasses.replace(shardings, method_state=devices.replicated(self.mesh))
         compiled = jax.jit(
-            step, donate_argnums=1, out_shardings=(keep, meshes.replicated(self.mesh))
+            step, donate_argnums=1, out_shardings=(keep, devices.replicated(self.mesh))
         )
         return Stage(first_state, compiled)
 
-    def evaluate_step(self, classify: Callable[..., jax.Array]) -> evaluation.EvaluateStep:
+    def evaluate_step(self, classify: Callable[..., jax.Array]) -> accuracy.EvaluateStep:
         """Compiles the confusion matrix of a batch; see `make_evaluate_step`."""
-        step = evaluation.make_evaluate_step(classify, **self.shape)
+        step = accuracy.make_evaluate_step(classify, **self.shape)
         return jax.jit(step)
 
     @property
@@ -122,10 +121,10 @@ class Programs:
         variables: Params,
         batches: Iterable[EvaluationBatch],
         *,
-        step: evaluation.EvaluateStep | None = None,
+        step: accuracy.EvaluateStep | None = None,
     ) -> np.ndarray:
         """int64 [classes, classes] of a whole set; rows are true labels."""
-        return evaluation.evaluate(step or self._evaluate, variables, batches, mesh=self.mesh)
+        return accuracy.evaluate(step or self._evaluate, variables, batches, mesh=self.mesh)
 
 
 def open_module(parts: Training) -> nn.Module:

@@ -12,8 +12,7 @@ from dreamda_jax.data import prompts
 from dreamda_jax.data.files import staging
 from dreamda_jax.models.classifiers.oracle import open_oracle
 from dreamda_jax.models.clip import encoder as clip
-from dreamda_jax.runtime import devices as meshes
-from dreamda_jax.runtime import image_sweep
+from dreamda_jax.runtime import devices, image_sweep
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.output import whole_set_view
 
@@ -88,4 +87,4 @@ def oracle_labels(
 
 
 def _on(mesh: jax.sharding.Mesh) -> Callable[[np.ndarray], jax.Array]:
-    return functools.partial(meshes.place, sharding=meshes.replicated(mesh))
+    return functools.partial(devices.place, sharding=devices.replicated(mesh))

@@ -18,8 +18,8 @@ from dreamda_jax.algorithms.selftrain.semi_supervised import (
     semi_supervised_loss,
 )
 from dreamda_jax.algorithms.selftrain.softmatch import Confidence, initial_confidence
-from dreamda_jax.runtime import devices as meshes
-from dreamda_jax.train import accuracy as evaluation
+from dreamda_jax.runtime import devices
+from dreamda_jax.train import accuracy
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.build_self_training import SelfTraining
 from dreamda_jax.train.programs import Programs, Stage, view_of
@@ -47,7 +47,7 @@ class SelfTrainingPrograms(Programs):
         self._job = parts
         self.layout = auxiliary.MULTI_HEAD if self._of.amst.multi_head else auxiliary.SINGLE_HEAD
         self._network = _network(self, parts, self._of)
-        self._draw_heads = jax.jit(self._make_heads, out_shardings=meshes.replicated(self.mesh))
+        self._draw_heads = jax.jit(self._make_heads, out_shardings=devices.replicated(self.mesh))
 
     def with_heads(self, variables: dict[str, Params], seed: int) -> dict[str, Params]:
         """Variables of a classifier, and fresh auxiliary heads drawn from `seed`."""
@@ -132,7 +132,7 @@ class SelfTrainingPrograms(Programs):
         return initial_confidence(len(self._job.label_names))
 
     @functools.cached_property
-    def heads_evaluation(self) -> evaluation.EvaluateStep:
+    def heads_evaluation(self) -> accuracy.EvaluateStep:
         """Measures the heads' mean, of variables with heads."""
 
         def classify(variables: Params, images: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ import numpy as np
 from dreamda_jax.algorithms.selftrain.semi_supervised import Batch
 from dreamda_jax.data import sources
 from dreamda_jax.data.sources.subset import draw_labelled
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.output import TrainingOutput, training_stream
 from dreamda_jax.train.self_training_programs import SelfTrainingPrograms, classifier_of
@@ -93,4 +93,4 @@ class SoftMatchTraining:
         ):
             for batch, without in zip(first, second, strict=True):
                 rows = Batch(batch.images, self._one_hot[batch.labels], without.images)
-                yield meshes.global_rows(self._programs.mesh, rows)
+                yield devices.global_rows(self._programs.mesh, rows)

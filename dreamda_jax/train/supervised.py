@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from dreamda_jax.algorithms.augment import policy
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.output import TrainingOutput, training_stream
 from dreamda_jax.train.programs import Programs
@@ -137,4 +137,4 @@ class SupervisedTraining:
         with contextlib.closing(stream):
             for batch in stream:
                 rows = Labelled(batch.images, batch.labels)
-                yield meshes.global_rows(self._programs.mesh, rows)
+                yield devices.global_rows(self._programs.mesh, rows)

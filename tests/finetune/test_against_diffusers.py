@@ -16,7 +16,7 @@ import optax
 import pytest
 
 from dreamda_jax.algorithms.diffusion import denoising_loss
-from dreamda_jax.finetune import programs as optimizers
+from dreamda_jax.finetune import programs
 from dreamda_jax.finetune.adaptation import full
 from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.finetune.programs import objective_of
@@ -118,18 +118,18 @@ def steps(tiny):
     """(reference, states after 0, 1, 2, 3 steps, metrics of the steps, gradients of the steps)."""
     model, params = tiny
     reference = reference_of("epsilon")
-    schedule = optimizers.learning_rate_schedule(JOB)
+    schedule = programs.learning_rate_schedule(JOB)
     seen = optax.GradientTransformation(  # keeps the gradients as the step hands them over
         lambda params: jax.tree.map(jnp.zeros_like, params),
         lambda gradients, state, params=None: (gradients, gradients),
     )
-    optimizer = optax.chain(seen, optimizers.make_optimizer(JOB, schedule))
+    optimizer = optax.chain(seen, programs.make_optimizer(JOB, schedule))
     step = jax.jit(
         make_step(
             step_loss(model, reference),
             optimizer,
             schedule,
-            ema_decay=optimizers.ema_decay_schedule(JOB.ema_decay),
+            ema_decay=programs.ema_decay_schedule(JOB.ema_decay),
         )
     )
     trained = full(model, remat=False).init(jax.random.key(0), params)

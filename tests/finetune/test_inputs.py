@@ -11,7 +11,7 @@ from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.finetune import inputs
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.sweep import View
 
 COUNT, SIZE = 7, 8
@@ -25,9 +25,9 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 def micro(micro_checkpoint):
     """(model, params, mesh of all devices), parameters whole on each."""
     model, params = loading.load(micro_checkpoint)
-    mesh = meshes.training_mesh(1)
+    mesh = devices.training_mesh(1)
     assert mesh.size == 2
-    return model, jax.device_put(params, meshes.replicated(mesh)), mesh
+    return model, jax.device_put(params, devices.replicated(mesh)), mesh
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
-from dreamda_jax.runtime import devices as meshes
-from dreamda_jax.runtime import image_sweep
+from dreamda_jax.runtime import devices, image_sweep
 from dreamda_jax.runtime.sweep import View
 from tests.support.small_training import StopAfter, make_synthetic
 
@@ -37,14 +36,14 @@ class Sweep:
         return np.full((32, 32, 3), 20 * seed, np.uint8)
 
     def predict(self, images, places):
-        assert images.shape[0] % meshes.device_count() == 0
+        assert images.shape[0] % devices.device_count() == 0
         assert images.shape[1:] == (16, 16, 3)
         self.calls += 1
         return brightness(images, places)
 
     def __call__(self, stop=None):
         return image_sweep.sweep(
-            meshes.training_mesh(1),
+            devices.training_mesh(1),
             self.source,
             self.predict,
             view=View(resolution=16, crop="center", batch_size=self.batch_size, num_workers=0),

@@ -10,11 +10,10 @@ from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate import networks
 from dreamda_jax.models.extractors import Extractor
-from dreamda_jax.runtime import devices as meshes
-from dreamda_jax.runtime import sweep as feature_sweep
+from dreamda_jax.runtime import devices, sweep
 from tests.support.small_training import StopAfter, make_folder
 
-VIEW = feature_sweep.View(resolution=32, crop="center", batch_size=4, num_workers=0)
+VIEW = sweep.View(resolution=32, crop="center", batch_size=4, num_workers=0)
 
 
 def means(images):
@@ -23,11 +22,11 @@ def means(images):
 
 
 def channel(name="means", digest="1", start=means):
-    return feature_sweep.Channel(name, digest, (3,), np.float32, start)
+    return sweep.Channel(name, digest, (3,), np.float32, start)
 
 
 def run(source, channels, cache, *, stop=None, view=VIEW):
-    return feature_sweep.sweep(
+    return sweep.sweep(
         source, networks, view=view, cache=cache, stop=stop or threading.Event(), note="test"
     )
 
@@ -122,7 +121,7 @@ def test_one_device_gives_what_two_give(source, tmp_path):
         rows.append(made.features["linear"].values)
     assert len(jax.devices()) >= 2
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-6)
-    assert meshes.device_count() >= 2
+    assert devices.device_count() >= 2
 
 
 def test_fingerprints(source, tmp_path):

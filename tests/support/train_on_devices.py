@@ -15,7 +15,7 @@ import jax
 
 from dreamda_jax.data.sets.verdicts import read_verdicts
 from dreamda_jax.runtime.log import read_log
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 from dreamda_jax.train.amst import AmstTraining
 from dreamda_jax.train.programs import Programs
 from dreamda_jax.train.supervised import SupervisedTraining
@@ -34,7 +34,7 @@ def supervised(directory: Path, fsdp: int) -> dict[str, Any]:
     output = directory / f"devices-{jax.device_count()}-{fsdp}"
     config = make_config(directory, output=str(output), fsdp=fsdp, num_steps=5, ema_decay=0.9)
     config["augment"] |= {"rand_augment": True, "cutmix": 1.0, "random_erasing": 0.5}
-    parts = build_training.training(config)
+    parts = build.training(config)
     training = SupervisedTraining(parts)
     result = training.train(0, threading.Event())
     assert result is not None
@@ -53,7 +53,7 @@ def self_training(directory: Path, fsdp: int) -> dict[str, Any]:
     config = make_amst_config(directory, label_view="own")
     config["strong"]["rand_augment"] = True
     config["train"] |= {"output": str(output), "fsdp": fsdp}
-    assert AmstTraining(build_training.training(config)).train(0, threading.Event()) is not None
+    assert AmstTraining(build.training(config)).train(0, threading.Event()) is not None
     verdicts = read_verdicts(output / "run-0" / "round-1" / "verdicts.parquet")[0]
     return {
         "stage1": losses(output / "run-0" / "stage1"),

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from dreamda_jax.runtime.log import read_log
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 from dreamda_jax.train.supervised import SupervisedTraining
 from tests.support.paths import ROOT
 from tests.support.small_training import make_config
@@ -50,7 +50,7 @@ def test_a_killed_training_gives_the_same_curve_bit_for_bit(tmp_path):
 
 
 def test_being_asked_to_stop_saves_the_step_at_hand(tmp_path):
-    parts = build_training.training(make_config(tmp_path, num_steps=4, checkpoint_every=4))
+    parts = build.training(make_config(tmp_path, num_steps=4, checkpoint_every=4))
     training, stop = SupervisedTraining(parts), threading.Event()
     stop.set()
     assert training.train(0, stop) is None
@@ -60,7 +60,7 @@ def test_being_asked_to_stop_saves_the_step_at_hand(tmp_path):
 
 LEARN = """
 import json, sys, threading
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 from dreamda_jax.data.sources import Spread
 from dreamda_jax.train.supervised import SupervisedTraining
 parts = build_training.training(json.loads(sys.argv[1]))

@@ -11,7 +11,7 @@ import pytest
 
 from dreamda_jax.runtime import image_sweep
 from dreamda_jax.runtime.log import read_log
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 from dreamda_jax.train.amst import AmstTraining
 from tests.support.small_training import StopAfter, make_amst_config
 from tests.support.waiting import wait_for
@@ -21,7 +21,7 @@ from tests.train.test_resume import ROOT
 SCRIPT = """
 import json, sys, threading, time
 from dreamda_jax.runtime import image_sweep
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 from dreamda_jax.train.amst import AmstTraining
 image_sweep._PORTION = 4
 write = image_sweep._write
@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
         directory = tmp_path_factory.mktemp("amst")
         config = make_amst_config(directory)
         config["train"] |= {"num_steps": 3, "ema_decay": 0.5}
-        training = AmstTraining(build_training.training(config))
+        training = AmstTraining(build.training(config))
         assert training.train(0, threading.Event()) is not None
         run = directory / "classifier" / "run-0"
         run.rename(directory / "whole")

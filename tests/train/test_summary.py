@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
-from dreamda_jax.train import summary as training_summary
+from dreamda_jax.train import summary
 from dreamda_jax.train.summary import RunResult, closing_table
 
 RUN = RunResult(
@@ -76,7 +76,7 @@ def test_start():
     }
     settings |= {"num_runs": 2, "forward_flops": 8.2e9, "num_views": 3 * 128 * 10_000}
     settings |= {"method": "amst, labels: amst"}
-    text = training_summary.start(weights="in1k.safetensors", **settings)
+    text = summary.start(weights="in1k.safetensors", **settings)
     assert "resnet50, 23.53 M parameters, weights: in1k.safetensors" in text
     assert "400 real + 4,000 synthetic images of 10 classes, 224x224" in text
     assert "10,000, batches of 128, 290.9 epochs, 2 runs\n" in text
@@ -84,7 +84,7 @@ def test_start():
     assert "about 188,928 TFLOP in all, 24.6 GFLOP an image" in text
     assert "\nmethod      amst, labels: amst\n" in text
     assert "SGD 0.1, momentum 0.9, cosine to 0" in text
-    scratch = training_summary.start(weights="scratch", **{**settings, "num_synthetic": 0})
+    scratch = summary.start(weights="scratch", **{**settings, "num_synthetic": 0})
     assert "from scratch" in scratch
     assert "400 real images" in scratch
     for line in text.splitlines():

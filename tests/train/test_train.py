@@ -11,7 +11,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import __main__ as train
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 from tests.support.paths import SAMPLE
 from tests.support.small_training import CLASSES, make_config, make_synthetic
 
@@ -94,7 +94,7 @@ def test_weights_that_are_not_there_are_refused_before_anything_is_computed(tmp_
     for weights in (tmp_path / "none.safetensors", tmp_path / "weights.pth"):
         config["classifier"]["weights"] = str(weights)
         with pytest.raises(UserError, match=weights.name):
-            build_training.training(config)
+            build.training(config)
 
 
 def test_weights_of_another_architecture_are_refused_by_tensor(tmp_path):
@@ -122,7 +122,7 @@ def test_weights_of_ones_own_go_on_with_another_number_of_classes(tmp_path, caps
 def test_pretrained_means_the_standard_weights_of_the_hub(tmp_path):
     config = make_config(tmp_path)
     config["classifier"] |= {"name": "swin_v2_t", "weights": "pretrained"}
-    parts = build_training.training(config)
+    parts = build.training(config)
     assert parts.weights == "timm/swinv2_tiny_window8_256.ms_in1k"
     config["classifier"]["name"] = "resnet_tiny"
     with pytest.raises(UserError, match=r"no standard ImageNet weights of resnet_tiny.*resnet50"):

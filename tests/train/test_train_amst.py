@@ -19,7 +19,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import __main__ as train
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 from dreamda_jax.train.amst import AmstTraining
 from dreamda_jax.train.labelling import Labelling
 from dreamda_jax.train.self_training_programs import SelfTrainingPrograms
@@ -58,7 +58,7 @@ class First:
 
     def train(self, config, output: Path, *, stage1: bool = True) -> Path:
         config["train"]["output"] = str(output)
-        training = AmstTraining(build_training.training(config))
+        training = AmstTraining(build.training(config))
         if stage1:
             shutil.copytree(self.run / "stage1", output / "run-0" / "stage1")
         assert training.train(0, threading.Event()) is not None
@@ -94,13 +94,13 @@ def test_an_edited_file_of_labels_is_another_setting(first, tmp_path):
     file = tmp_path / "labels.parquet"
     shutil.copy(first.run / "round-1" / "verdicts.parquet", file)
     config = make_amst_config(first.directory, pseudo_labels=str(file))
-    before = build_training.training(config).settings
+    before = build.training(config).settings
     table = pq.read_table(file)
     accepted = pa.array([False] * len(table))
     pq.write_table(
         table.set_column(table.column_names.index("accepted"), "accepted", accepted), file
     )
-    assert build_training.training(config).settings != before
+    assert build.training(config).settings != before
 
 
 def test_the_stages_leave_logs_verdicts_an_audit_and_a_classifier(first):
@@ -179,7 +179,7 @@ def test_without_multi_head_one_head_sees_both_views(first, tmp_path):
 def test_without_orthogonality_the_loss_lacks_its_term(first, tmp_path):
     config = make_amst_config(first.directory, orthogonality_weight=0)
     config["train"]["output"] = str(tmp_path / "out")
-    training = AmstTraining(build_training.training(config))
+    training = AmstTraining(build.training(config))
     assert training.train(0, StopAfter(1)) is None  # after the first step
     run = tmp_path / "out" / "run-0"
     with_it, without = (read_log(path / "stage1")[0] for path in (first.run, run))
@@ -240,7 +240,7 @@ def test_a_file_of_labels_may_lack_rows_but_must_be_of_the_set(first, tmp_path):
     table = pq.read_table(first.run / "round-1" / "verdicts.parquet")
     file = tmp_path / "edited.parquet"
     pq.write_table(table, file)
-    parts = build_training.training(make_amst_config(first.directory, pseudo_labels=str(file)))
+    parts = build.training(make_amst_config(first.directory, pseudo_labels=str(file)))
     programs = SelfTrainingPrograms(parts)
 
     def label(table: pa.Table, name: str) -> Verdicts | None:
@@ -335,7 +335,7 @@ def test_values_that_do_not_fit_are_named(tmp_path, section, values, message):
     config = make_amst_config(tmp_path)
     config[section] |= values
     with pytest.raises(UserError, match=message):
-        build_training.training(config)
+        build.training(config)
 
 
 def test_a_class_of_one_image_is_named(tmp_path):
@@ -343,7 +343,7 @@ def test_a_class_of_one_image_is_named(tmp_path):
     for image in sorted((tmp_path / "train" / "sandal").iterdir())[1:]:
         image.unlink()
     with pytest.raises(UserError, match=r"at least two labelled images.*'sandal' \(1\)"):
-        build_training.training(config)
+        build.training(config)
 
 
 def test_an_empty_synthetic_set_is_refused(tmp_path):
@@ -353,11 +353,11 @@ def test_an_empty_synthetic_set_is_refused(tmp_path):
         skipped = [shards.Skipped(seed, f"seed{seed}", "broken") for seed in layout.seed_ids(shard)]
         shards.write_shard(layout, shard, [], skipped)
     with pytest.raises(UserError, match=r"no images in .*made: every seed image was skipped"):
-        build_training.training(config)
+        build.training(config)
     config["output"]["path"] = str(tmp_path / "nothing")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match=r"nothing[\s\S]*that of output\.path"):
-        build_training.training(config)
+        build.training(config)
 
 
 def assert_equal(verdicts: Verdicts, expected: Verdicts) -> None:

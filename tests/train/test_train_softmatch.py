@@ -14,7 +14,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import __main__ as train
-from dreamda_jax.train import build as build_training
+from dreamda_jax.train import build
 from dreamda_jax.train.softmatch import SoftMatchTraining
 from tests.support.small_training import CLASSES, StopAfter, garment, make_config
 
@@ -62,7 +62,7 @@ def test_it_trains_stops_and_goes_on_bit_for_bit(tmp_path, capsys):
         assert set(variables["params"]).isdisjoint({"heads", "classifier"})
     # Again, stopped after each step: the moving averages and the EMA of the weights go on too.
     run.rename(tmp_path / "whole")
-    training = SoftMatchTraining(build_training.training(config))
+    training = SoftMatchTraining(build.training(config))
     stops = 0
     while training.train(0, StopAfter(1)) is None:
         stops += 1
@@ -87,7 +87,7 @@ def test_a_fixed_threshold_lets_nothing_uncertain_count(tmp_path):
 
 
 def test_the_run_decides_which_images_have_labels(tmp_path):
-    training = SoftMatchTraining(build_training.training(make_softmatch_config(tmp_path)))
+    training = SoftMatchTraining(build.training(make_softmatch_config(tmp_path)))
     drawn = [training._labelled(seed) for seed in (0, 0, 1)]
     names = [[example.name for example in (s[i] for i in range(len(s)))] for s in drawn]
     assert names[0] == names[1] != names[2]
@@ -110,15 +110,15 @@ def test_the_test_images_are_no_unlabelled_set(tmp_path, capsys):
     config = make_softmatch_config(tmp_path)
     config["unlabelled"]["path"] = str(tmp_path / "test")
     with pytest.raises(UserError, match=r"All 12 images of the test set are in section unlabelled"):
-        build_training.training(config)
+        build.training(config)
     # Neither under other names and among others; a part of them is only noted.
     for number, image in enumerate(sorted((tmp_path / "test").rglob("*.png"))):
         shutil.copy(image, tmp_path / "unlabelled" / f"copy{number}.png")
     config["unlabelled"]["path"] = str(tmp_path / "unlabelled")
     with pytest.raises(UserError, match="All 12 images of the test set"):
-        build_training.training(config)
+        build.training(config)
     (tmp_path / "unlabelled" / "copy0.png").unlink()
-    build_training.training(config)
+    build.training(config)
     assert "note        11 test images are among the unlabelled ones" in capsys.readouterr().out
 
 
@@ -126,7 +126,7 @@ def test_it_needs_an_unlabelled_set(tmp_path):
     config = make_softmatch_config(tmp_path)
     config["unlabelled"] = {"kind": None, "path": None}
     with pytest.raises(UserError, match=r"needs images without labels.*--config\.unlabelled\.kind"):
-        build_training.training(config)
+        build.training(config)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,4 @@ def test_values_that_do_not_fit_are_named(tmp_path, section, values, message):
     config = make_softmatch_config(tmp_path)
     config[section] |= values
     with pytest.raises(UserError, match=message):
-        build_training.training(config)
+        build.training(config)

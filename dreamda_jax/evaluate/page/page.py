@@ -22,13 +22,9 @@ from PIL import Image
 
 from dreamda_jax.data.files.atomic import write_atomically
 from dreamda_jax.evaluate.page import (
-    charts as page_charts,
-)
-from dreamda_jax.evaluate.page import (
-    numbers as page_numbers,
-)
-from dreamda_jax.evaluate.page import (
-    tables as page_tables,
+    charts,
+    numbers,
+    tables,
 )
 
 _FILES = "evaluate/page/files"
@@ -98,9 +94,9 @@ def write_page(
         open_galleries=_OPEN_GALLERIES,
         long_table=_LONG_TABLE,
         anchors={gallery.class_name: f"class-{n}" for n, gallery in enumerate(galleries, 1)},
-        class_rows=page_tables.class_rows(report["per_class"]),
-        accuracies=page_tables.accuracy_table(report["accuracy"]),
-        label_rows=page_tables.label_rows(report["audit"]) if report["audit"] else [],
+        class_rows=tables.class_rows(report["per_class"]),
+        accuracies=tables.accuracy_table(report["accuracy"]),
+        label_rows=tables.label_rows(report["audit"]) if report["audit"] else [],
     )  # fmt: skip
     # File names that are not valid UTF-8 reach us as lone surrogates; keep them readable.
     write_atomically(path, html.encode("utf-8", errors="backslashreplace"))
@@ -116,17 +112,17 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., Any]] = {
-        "significant": page_numbers.significant,
-        "aligned": page_numbers.aligned,
-        "percent": page_numbers.percent,
-        "points": page_numbers.points,
-        "count": page_numbers.count,
-        "duration": page_numbers.duration,
-        "moment": page_numbers.moment,
-        "setting": page_numbers.setting,
-        "measured": page_numbers.is_number,
-        "drawn": page_charts.metric_range,
-        "split_pairs": page_tables.split_pairs,
+        "significant": numbers.significant,
+        "aligned": numbers.aligned,
+        "percent": numbers.percent,
+        "points": numbers.points,
+        "count": numbers.count,
+        "duration": numbers.duration,
+        "moment": numbers.moment,
+        "setting": numbers.setting,
+        "measured": numbers.is_number,
+        "drawn": charts.metric_range,
+        "split_pairs": tables.split_pairs,
         "code": _code,
     }
     environment.filters.update(filters)

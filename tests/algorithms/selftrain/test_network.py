@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dreamda_jax.algorithms.selftrain.network import interleave, separate
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 
 
 def some_parts(rows: int, multiples: tuple[int, ...], shape: tuple[int, ...]) -> list[np.ndarray]:
@@ -50,8 +50,8 @@ _MOVES = re.compile(r"\b(all-to-all|all-gather|collective-permute|all-reduce)(?:
 
 def compiled_text(function, parts: list[np.ndarray]) -> str:
     """The program of two devices, whose results are split by rows as their arguments are."""
-    mesh = meshes.training_mesh()
-    spread = meshes.global_rows(mesh, parts)
+    mesh = devices.training_mesh()
+    spread = devices.global_rows(mesh, parts)
     assert len(spread[0].sharding.device_set) == 2
     out = spread[0].sharding
     return jax.jit(function, out_shardings=out).lower(spread).compile().as_text()
@@ -89,7 +89,7 @@ def test_no_image_goes_to_another_device(multiples):
 
 def test_two_devices_give_the_rows_of_one():
     parts = some_parts(4, (1, 3), (2, 2, 3))
-    spread = meshes.global_rows(meshes.training_mesh(), parts)
+    spread = devices.global_rows(devices.training_mesh(), parts)
     joined = jax.jit(lambda parts: interleave(parts, 4))(spread)
     np.testing.assert_array_equal(joined, interleave([jnp.asarray(p) for p in parts], 4))
     # Rows 0 and 1 of every part lie on the first device, and so do their groups.

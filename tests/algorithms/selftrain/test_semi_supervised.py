@@ -17,7 +17,7 @@ from dreamda_jax.algorithms.selftrain.semi_supervised import (
     semi_supervised_loss,
 )
 from dreamda_jax.algorithms.selftrain.softmatch import Confidence, initial_confidence
-from dreamda_jax.runtime import devices as meshes
+from dreamda_jax.runtime import devices
 from tests.support import linear_network as linear
 from tests.support.linear_network import CLASSES, LINEAR, STATS
 
@@ -175,8 +175,8 @@ def test_the_statistics_are_those_of_all_images_on_all_devices():
     """Two devices; the batch's two halves have other means than the whole."""
     batch, consistency = some_batch(3), VARIANTS["softmatch"]
     loss = semi_supervised_loss(LINEAR, consistency)
-    mesh = meshes.training_mesh()
-    spread = meshes.global_rows(mesh, batch)
+    mesh = devices.training_mesh()
+    spread = devices.global_rows(mesh, batch)
     assert len(spread.unlabelled.sharding.device_set) == 2
     compiled = jax.jit(loss).lower(PARAMS, STATS, EARLIER, KEY, spread).compile()
     shared, (_, confidence, metrics) = compiled(PARAMS, STATS, EARLIER, KEY, spread)

@@ -3,7 +3,7 @@
 import pytest
 
 from dreamda_jax.evaluate.gain import best_gain
-from dreamda_jax.evaluate.page import tables as page_tables
+from dreamda_jax.evaluate.page import tables
 
 
 def entry(name, runs, *, std=0.01, measured_on="test", per_class=()):
@@ -41,7 +41,7 @@ def test_gain_compares_like_with_like():
 
 def test_accuracy_table():
     validation = entry("other", [0.8], measured_on="validation")
-    table = page_tables.accuracy_table([REAL, MIXED, AMST, validation])
+    table = tables.accuracy_table([REAL, MIXED, AMST, validation])
     assert [row.colour for row in table.classifiers] == [0, 1, 2, 3]
     differences = [row.difference for row in table.classifiers]
     assert differences == [None, pytest.approx(-0.02), pytest.approx(0.05), None]
@@ -55,7 +55,7 @@ def test_accuracy_table():
 
 
 def test_accuracy_table_of_nothing():
-    table = page_tables.accuracy_table([])
+    table = tables.accuracy_table([])
     assert (table.classifiers, table.classes, table.baseline, table.gain) == ([], [], None, None)
 
 
@@ -64,7 +64,7 @@ def test_classes_by_falling_fid():
         {"name": name, "real": 1, "synthetic": 2, "fid": fid, "diversity": None}
         for name, fid in [("a", 3.0), ("b", None), ("c", 6.0), ("d", float("nan"))]
     ]
-    found = page_tables.class_rows(rows)
+    found = tables.class_rows(rows)
     assert [row.name for row in found] == ["c", "a", "b", "d"]
     assert [row.fid_bar for row in found] == ["100.0%", "50.0%", None, None]
     assert {row.diversity_bar for row in found} == {None}
@@ -81,11 +81,11 @@ def test_labels_least_accepted_first():
         "changes": [[3, 0, 1], [2, 1, 0], [0, 0, 0]],
         "labellings": {"seed": {"by_class": {"precision": [0.5, None, None]}}},
     }
-    rows = page_tables.label_rows(audit)
+    rows = tables.label_rows(audit)
     assert [(row.name, row.mostly_to, row.precisions) for row in rows] == [
         ("b", ("a", 2), [None]), ("a", ("c", 1), [0.5])
     ]  # fmt: skip
-    without_oracle = page_tables.label_rows(audit | {"labellings": None})
+    without_oracle = tables.label_rows(audit | {"labellings": None})
     assert [row.precisions for row in without_oracle] == [[], []]
 
 
@@ -94,6 +94,6 @@ def test_pairs():
         {"flagged": flagged, "feature_distance": distance}
         for flagged, distance in [(True, 3), (False, 1), (True, 2), (False, 0)]
     ]
-    flagged, others = page_tables.split_pairs(pairs)
+    flagged, others = tables.split_pairs(pairs)
     assert [pair["feature_distance"] for pair in flagged] == [2, 3]
     assert [pair["feature_distance"] for pair in others] == [0, 1]
