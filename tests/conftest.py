@@ -1,19 +1,23 @@
 """Set before JAX starts: the CPU with two fake devices, and one compilation cache for all tests."""
 
+import gc
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["tests.support.timings"]
 
-_CACHE = tempfile.TemporaryDirectory(prefix="dreamda_jax_xla_")
-# Subprocesses inherit these, so that a program compiled by one test is found by the next.
+# xdist's workers and all subprocesses inherit it: what one test compiled is found by the next.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="dreamda_jax_xla_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
-    "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "HF_HUB_OFFLINE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -22,6 +26,15 @@ os.environ.update(_ENVIRONMENT)
 # Little optimisation: compiling takes most of the time of these tests.
 QUICK = "--xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_programs_are_left() -> Iterator[None]:
+    """Drops compiled programs when a module ends; each holds memory and dozens of memory maps."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

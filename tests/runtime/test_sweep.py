@@ -27,7 +27,7 @@ def channel(name="means", digest="1", start=means):
 
 def run(source, channels, cache, *, stop=None, view=VIEW):
     return sweep.sweep(
-        source, networks, view=view, cache=cache, stop=stop or threading.Event(), note="test"
+        source, channels, view=view, cache=cache, stop=stop or threading.Event(), note="test"
     )
 
 
