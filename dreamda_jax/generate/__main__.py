@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax.generate import build
     from dreamda_jax.generate.cost import Cost
     from dreamda_jax.runtime.distributed import Hosts
+    from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
@@ -57,6 +58,7 @@ def _generate_here(
     from dreamda_jax.data.files import run_directory
     from dreamda_jax.data.sets import shards
     from dreamda_jax.generate import build, run
+    from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
     parts = build.generation(config)
     layout = parts.layout
@@ -70,7 +72,7 @@ def _generate_here(
     if dry_run:
         run_directory.check_settings(layout.directory, parts.settings, defaults=parts.defaults)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
-        print(_summary(parts, mine, todo, _price(parts)))
+        print(_summary(parts, mine, todo, _price(parts, DreamDAPipeline(parts.model))))
         return 0
     with run_directory.open_run(
         layout.directory, parts.settings, defaults=parts.defaults, process_index=hosts.index
@@ -78,10 +80,13 @@ def _generate_here(
         shards.remove_leftovers(layout)
         todo = shards.missing_shards(layout, shards=mine, report=print)
         if todo:
-            price = _price(parts)
+            pipeline = DreamDAPipeline(parts.model)
+            price = _price(parts, pipeline)
             print(_summary(parts, mine, todo, price), flush=True)
             run.make_and_report(
-                *(parts, mine, todo, price, stop), process_index=hosts.index, mirrors=mirrors
+                *(parts, pipeline, mine, todo, price, stop),
+                process_index=hosts.index,
+                mirrors=mirrors,
             )
         else:
             share = f"each of the {len(mine)} shards of this process"
@@ -107,7 +112,7 @@ def _generate_here(
     return 0
 
 
-def _price(parts: "build.Generation") -> "Cost":
+def _price(parts: "build.Generation", pipeline: "DreamDAPipeline") -> "Cost":
     from dreamda_jax.generate import cost
 
     with binding.as_user_error("method"):
@@ -116,6 +121,8 @@ def _price(parts: "build.Generation") -> "Cost":
             parts.method,
             resolution=parts.image.resolution,
             num_variants=parts.synthesis.num_variants,
+            seeds_per_device=parts.synthesis.seeds_per_device,
+            program=pipeline.program(parts.method),
         )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.models.stable_diffusion.model import UNET_SCOPE, StableDiffusion, abstract_params
-from dreamda_jax.runtime.flops import count_flops
+from dreamda_jax.runtime import devices
+from dreamda_jax.runtime.flops import count_flops, count_flops_within
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs, Method
 from dreamda_jax.types import Params
@@ -75,41 +77,76 @@ def abstract_inputs(
     )
 
 
-def price(model: StableDiffusion, method: Method, *, resolution: int, num_variants: int) -> Cost:
-    """Counts the FLOPs of one synthetic image by tracing the program on shapes alone."""
-    model = dataclasses.replace(model, attention="plain")  # kernels hide their products
+def price(
+    model: StableDiffusion,
+    method: Method,
+    *,
+    resolution: int,
+    num_variants: int,
+    seeds_per_device: int = 1,
+    program: Callable[[Params, Inputs], Any] | None = None,
+) -> Cost:
+    """Counts the FLOPs of one synthetic image by tracing the program on shapes alone.
+
+    Args:
+      model: the networks.
+      method: how variants are made.
+      resolution: side in pixels.
+      num_variants: n, of each seed image.
+      seeds_per_device: b, seed images in one call of the program on one device.
+      program: the one that is about to run, mapped over the local devices, which then need not be
+        traced again; None, and where the model has kernels that hide their products: another.
+    """
     params = {**abstract_params(model), **method.extra_params()}
     inputs = abstract_inputs(
-        model, method, resolution=resolution, num_seeds=1, num_variants=num_variants
+        model, method, resolution=resolution, num_seeds=seeds_per_device, num_variants=num_variants
     )
     latents = jax.ShapeDtypeStruct((1, *model.latent_shape(resolution)), jnp.float32)
     context = jax.ShapeDtypeStruct((1, *inputs.source_context.shape), inputs.source_context.dtype)
-    row = count_flops(model.denoise, params, latents, np.int32(1), context)
+    plain = model
+    if model.attention != "plain":
+        plain, program = dataclasses.replace(model, attention="plain"), None
+    arguments: tuple[Params, Inputs] = (params, inputs)
+    if program is None:
 
-    def program(params: Params, inputs: Inputs) -> Any:
-        return method.synthesize(model, params, inputs, keep_trajectory=False)
+        def program(params: Params, inputs: Inputs) -> Any:
+            return method.synthesize(plain, params, inputs, keep_trajectory=False)
 
-    def both(scope: str | None) -> tuple[float, float]:
-        learning = _learning_flops(model, method, params, inputs, scope)
-        making = count_flops(program, params, inputs, scope=scope)
-        return (learning + making) / num_variants, learning / num_variants
+    else:
+        count = devices.local_device_count()
 
-    (every, learning), (in_unet, _) = both(None), both(UNET_SCOPE)
-    return Cost(every, in_unet, row, learning)
+        def of_each(leaf: Any) -> Any:
+            return jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype)
+
+        # As the engine calls it: parameters lie on the devices, inputs come from the host.
+        arguments = (
+            jax.tree.map(devices.replicated_shape, params),
+            jax.tree.map(of_each, inputs),
+        )
+    making = count_flops_within(UNET_SCOPE, program, *arguments)
+    learning = _learning_flops(plain, method, params, inputs)
+    images = seeds_per_device * num_variants
+    return Cost(
+        flops=(making[0] + learning[0]) / images,
+        unet_flops=(making[1] + learning[1]) / images,
+        row_flops=count_flops(plain.denoise, params, latents, np.int32(1), context),
+        learning_flops=learning[0] / images,
+    )
 
 
 def _learning_flops(
-    model: StableDiffusion, method: Method, params: Params, inputs: Inputs, scope: str | None
-) -> float:
-    """Of what is learnt of a seed before anything is made of it; 0 for most methods."""
+    model: StableDiffusion, method: Method, params: Params, inputs: Inputs
+) -> tuple[float, float]:
+    """(All, the U-Net's) of what is learnt of seeds before anything is made of them."""
     if not isinstance(method, DiffusionInversion):
-        return 0.0
+        return 0.0, 0.0
     start = functools.partial(method.start, model)
+    learn = functools.partial(method.learn, model)
     state = jax.eval_shape(start, params, inputs.images, inputs.keys)
     calls = method.learning_steps / method.steps_per_call
-    learn = functools.partial(method.learn, model)
-    each = count_flops(learn, params, state, inputs.keys, np.int32(0), scope=scope)
-    return calls * each + count_flops(start, params, inputs.images, inputs.keys, scope=scope)
+    first = count_flops_within(UNET_SCOPE, start, params, inputs.images, inputs.keys)
+    each = count_flops_within(UNET_SCOPE, learn, params, state, inputs.keys, np.int32(0))
+    return first[0] + calls * each[0], first[1] + calls * each[1]
 
 
 def estimated_bytes(num_images: int, *, num_shards: int, resolution: int, image_format: str) -> int:

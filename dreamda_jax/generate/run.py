@@ -22,6 +22,7 @@ from dreamda_jax.types import Params
 
 def make_and_report(
     parts: Generation,
+    pipeline: DreamDAPipeline,
     mine: range,
     todo: list[int],
     price: Cost,
@@ -34,6 +35,7 @@ def make_and_report(
 
     Args:
       parts: the run.
+      pipeline: its model, with the programs traced so far.
       mine: the shards of this process.
       todo: of them, those to make.
       price: of one image.
@@ -44,7 +46,7 @@ def make_and_report(
     Raises:
       UserError: see `make_missing`.
     """
-    pipeline, params = DreamDAPipeline(parts.model), load_params(parts)
+    params = load_params(parts)
     finished = sorted(set(mine) - set(todo))
     statistics = make_missing(
         parts,

@@ -60,10 +60,21 @@ def replicate(array: np.ndarray) -> jax.Array:
     The host array is the only other copy, so loading a model leaf by leaf needs one leaf of extra
     memory.
     """
+    there = replicated_shape(array)
+    assert there.sharding is not None
+    return jax.make_array_from_callback(there.shape, there.sharding, lambda _: array[None])
+
+
+def replicated_shape(array: Any) -> jax.ShapeDtypeStruct:
+    """What `replicate` returns, as a shape: a program traced on it need not be traced again.
+
+    Args:
+      array: anything with a shape and a dtype.
+    """
     mesh = Mesh(np.array(jax.local_devices()), (_AXIS,))
     sharding = NamedSharding(mesh, PartitionSpec(_AXIS))
     shape = (local_device_count(), *array.shape)
-    return jax.make_array_from_callback(shape, sharding, lambda _: array[None])
+    return jax.ShapeDtypeStruct(shape, array.dtype, sharding=sharding)
 
 
 def map_devices(

@@ -14,24 +14,33 @@ import jax
 from jax.extend import core
 
 
-def count_flops(
-    function: Callable[..., Any],
-    *args: Any,
-    loops_once: bool = False,
-    scope: str | None = None,
-) -> float:
+def count_flops(function: Callable[..., Any], *args: Any, loops_once: bool = False) -> float:
     """FLOPs of one call of `function` on arguments of these shapes; nothing is computed.
 
     Args:
       function: traceable by JAX.
       *args: arrays or `jax.ShapeDtypeStruct`s.
       loops_once: counts loop bodies once, as XLA does, for comparison with it.
-      scope: counts only what happens in this `jax.named_scope`, its gradients included.
 
     Raises:
       ValueError: the program has a `while` loop with matrix products, whose length is not known.
     """
-    return _jaxpr_flops(jax.make_jaxpr(function)(*args).jaxpr, loops_once, scope)
+    return _jaxpr_flops(jax.make_jaxpr(function)(*args).jaxpr, loops_once, None)
+
+
+def count_flops_within(scope: str, function: Callable[..., Any], *args: Any) -> tuple[float, float]:
+    """(FLOPs of one call, those of them in a scope); `function` is traced once.
+
+    Args:
+      scope: of `jax.named_scope`; gradients of what happens in it count too.
+      function: traceable by JAX. Of one that is mapped over devices, one device's share is counted.
+      *args: arrays or `jax.ShapeDtypeStruct`s.
+
+    Raises:
+      ValueError: see `count_flops`.
+    """
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    return _jaxpr_flops(jaxpr, False, None), _jaxpr_flops(jaxpr, False, scope)
 
 
 def _jaxpr_flops(jaxpr: Any, loops_once: bool, scope: str | None) -> float:

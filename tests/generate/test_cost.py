@@ -1,10 +1,14 @@
-"""What a set takes on the disk, estimated before it is made."""
+"""What an image costs, and what a set takes on the disk, before any is made."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from dreamda_jax.data.sets.records import encode_image
-from dreamda_jax.generate.cost import estimated_bytes
+from dreamda_jax.generate.cost import estimated_bytes, price
+from dreamda_jax.runtime import devices
+from dreamda_jax.synthesis.pipeline import DreamDAPipeline
+from dreamda_jax.synthesis.sdedit import SDEdit
 
 
 def test_estimated_bytes_is_an_upper_estimate():
@@ -14,3 +18,44 @@ def test_estimated_bytes_is_an_upper_estimate():
         one = len(encode_image(smooth, image_format=image_format, quality=95))
         estimate = estimated_bytes(10, num_shards=1, resolution=64, image_format=image_format)
         assert 10 * one < estimate
+
+
+def test_the_program_that_is_priced_is_traced_once_and_is_the_one_that_runs(
+    micro_checkpoint, monkeypatch
+):
+    pipeline, params = DreamDAPipeline.from_pretrained(str(micro_checkpoint))
+    method = SDEdit(num_inference_steps=5, strength=0.6, guidance_scale=2.0)
+    traced = []
+    whole = SDEdit.synthesize
+
+    def synthesize(self, *args, **kwargs):
+        traced.append(self)
+        return whole(self, *args, **kwargs)
+
+    monkeypatch.setattr(SDEdit, "synthesize", synthesize)
+    alone = price(pipeline.model, method, resolution=8, num_variants=2)
+    assert len(traced) == 1
+    shared = price(
+        pipeline.model,
+        method,
+        resolution=8,
+        num_variants=2,
+        seeds_per_device=3,
+        program=pipeline.program(method),
+    )
+    assert len(traced) == 2
+    assert tuple(shared) == pytest.approx(tuple(alone))
+    seeds = 3 * devices.local_device_count()
+    empty = pipeline.embeddings(params).get([""])[""]
+    pipeline.dispatch(
+        params,
+        method,
+        images=np.zeros((seeds, 8, 8, 3), np.uint8),
+        contexts=np.broadcast_to(empty, (seeds, 2, *empty.shape)),
+        source_context=empty,
+        empty_context=empty,
+        keys=np.zeros((seeds, 2), np.uint32),
+        variants=np.arange(2),
+        seeds_per_device=3,
+    )
+    assert len(traced) == 2
