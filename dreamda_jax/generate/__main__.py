@@ -114,8 +114,9 @@ def _generate_here(
 
 def _price(parts: "build.Generation", pipeline: "DreamDAPipeline") -> "Cost":
     from dreamda_jax.generate import cost
+    from dreamda_jax.runtime.heartbeat import waiting
 
-    with binding.as_user_error("method"):
+    with binding.as_user_error("method"), waiting("tracing the program to count its operations"):
         return cost.price(
             parts.model,
             parts.method,

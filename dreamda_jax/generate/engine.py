@@ -24,6 +24,7 @@ from dreamda_jax.generate.batches import Batch, make_batches
 from dreamda_jax.generate.conditions import Conditions
 from dreamda_jax.generate.statistics import Statistics
 from dreamda_jax.runtime import devices
+from dreamda_jax.runtime.heartbeat import Compiling
 from dreamda_jax.synthesis.method import Method, Outputs
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.types import Params
@@ -109,6 +110,7 @@ class _Engine:
             devices=devices.local_device_count(),
         )
         under_way: deque[Future[None]] = deque()
+        compiling = Compiling("the sampling program")
         with (
             ThreadPoolExecutor(_ENCODER_THREADS, "encode") as encoders,
             ThreadPoolExecutor(1, "write") as writer,
@@ -119,7 +121,8 @@ class _Engine:
                     break
                 while len(under_way) >= _BATCHES_AHEAD:
                     under_way.popleft().result()
-                outputs = self._dispatch(batch) if batch.usable else None
+                with compiling():
+                    outputs = self._dispatch(batch) if batch.usable else None
                 # A thread of its own notes when the devices are done: the writing one may be
                 # behind, and would miss the time in which they waited for it.
                 timed = watcher.submit(

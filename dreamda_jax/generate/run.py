@@ -15,6 +15,7 @@ from dreamda_jax.generate.build import Generation
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.runtime import devices
+from dreamda_jax.runtime.heartbeat import waiting
 from dreamda_jax.synthesis.gif import Gif
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.types import Params
@@ -46,7 +47,8 @@ def make_and_report(
     Raises:
       UserError: see `make_missing`.
     """
-    params = load_params(parts)
+    with waiting("loading the weights"):
+        params = load_params(parts)
     finished = sorted(set(mine) - set(todo))
     statistics = make_missing(
         parts,

@@ -14,6 +14,7 @@ from dreamda_jax.data import sources
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.runtime import devices
+from dreamda_jax.runtime.heartbeat import Compiling
 from dreamda_jax.runtime.progress import Progress
 from dreamda_jax.runtime.sweep import View
 
@@ -53,6 +54,7 @@ def sweep(
     starts = range(0, len(source), _PORTION)
     files = [directory / f"{start:09d}.npz" for start in starts]
     known = [_read(file) for file in files]
+    compiling = Compiling(f"the predictions of {note}")
     done = sum(len(portion["labels"]) for portion in known if portion)
     with contextlib.closing(Progress(len(source), done=done)) as progress:
         for place, start in enumerate(starts):
@@ -64,7 +66,8 @@ def sweep(
                 for batch in batches:
                     if stop.is_set():
                         return None
-                    made.append(_predicted(mesh, predict, batch, start))
+                    with compiling():
+                        made.append(_predicted(mesh, predict, batch, start))
                     progress.add(len(made[-1]["labels"]), note=note)
                     for message in batch.broken:
                         print(f"left out    {message}", flush=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.runtime.checkpoint import Checkpoints
+from dreamda_jax.runtime.heartbeat import Compiling, waiting
 from dreamda_jax.runtime.log import NoLog, TrainingLog
 from dreamda_jax.runtime.progress import Progress
 from dreamda_jax.runtime.state import TrainState
@@ -98,10 +99,13 @@ class Loop:
             step or a later one is written.
         """
         first = self._saved = int(state.step)
+        compiling = Compiling("the training step")
         for done in range(first + 1, self.num_steps + 1):
             if self.stop.is_set():
                 break
-            state, metrics = self.step(state, next(batches))
+            batch = next(batches)
+            with compiling():
+                state, metrics = self.step(state, batch)
             self._pending.append((done, metrics))
             at_validation, at_checkpoint = (
                 done % every == 0 or done == self.num_steps
@@ -122,7 +126,8 @@ class Loop:
 
     def _pause(self, state: TrainState, step: int, *, validate: bool, save: bool) -> None:
         started = time.monotonic()
-        metrics = self.validate(state) if validate else {}
+        with waiting("measuring on the validation set"):
+            metrics = self.validate(state) if validate else {}
         if metrics:
             self.log.write(step, {"epoch": step / self.steps_per_epoch, **metrics})
         if save:

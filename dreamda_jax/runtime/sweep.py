@@ -16,6 +16,7 @@ from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.data.transforms import Crop
 from dreamda_jax.errors import UserError
 from dreamda_jax.runtime import agreement, devices
+from dreamda_jax.runtime.heartbeat import Compiling
 from dreamda_jax.runtime.progress import Progress
 
 _SAVE_EVERY = 16  # batches; a stop loses less
@@ -180,10 +181,12 @@ def _fill(
         contextlib.closing(view.batches(rest)) as batches,
     ):
         pending: list[Callable[[], None]] = []
+        compiling = Compiling("the networks that look at images")
         for number, batch in enumerate(batches):
             if stop.is_set():
                 break
-            started = [_started(source, *each, batch, first) for each in todo]
+            with compiling():
+                started = [_started(source, *each, batch, first) for each in todo]
             # The devices work on this batch while the rows of the one before are written.
             for finish in pending:
                 finish()

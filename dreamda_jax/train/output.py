@@ -21,6 +21,7 @@ from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime import log as training_log
 from dreamda_jax.runtime import loop
 from dreamda_jax.runtime.fit import fit
+from dreamda_jax.runtime.heartbeat import waiting
 from dreamda_jax.runtime.sweep import View
 from dreamda_jax.train import accuracy as evaluation
 from dreamda_jax.train import plots
@@ -95,6 +96,10 @@ class TrainingOutput:
           best: of the same.
           training_directory: with its log.
         """
+        with waiting("measuring the accuracy of the last and the best weights"):
+            return self._conclude(fitted, best, training_directory)
+
+    def _conclude(self, fitted: loop.Fitted, best: Best, training_directory: Path) -> RunResult:
         parts, last = self._parts, fitted.state.variables
         measured_on = parts.test or parts.validation
         assert measured_on is not None

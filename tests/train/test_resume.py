@@ -63,7 +63,7 @@ import json, sys, threading
 from dreamda_jax.train import build
 from dreamda_jax.data.sources import Spread
 from dreamda_jax.train.supervised import SupervisedTraining
-parts = build_training.training(json.loads(sys.argv[1]))
+parts = build.training(json.loads(sys.argv[1]))
 parts = parts._replace(real=Spread(parts.real, 64), epoch_images=64)
 SupervisedTraining(parts).train(0, threading.Event())
 """

@@ -29,7 +29,7 @@ def write_and_wait(file, portion):
     write(file, portion)
     time.sleep(600)
 image_sweep._write = write_and_wait
-AmstTraining(build_training.training(json.loads(sys.argv[1]))).train(0, threading.Event())
+AmstTraining(build.training(json.loads(sys.argv[1]))).train(0, threading.Event())
 """
 
 
