@@ -102,6 +102,7 @@ def test_a_training_with_its_checkpoints(begun):
     assert len(json.loads((begun / "train" / "results.json").read_bytes())["runs"]) == 1
 
 
+@pytest.mark.slow
 def test_a_self_training_in_its_third_stage(begun):
     run = begun / "amst" / "run-0"
     judged = (run / "round-1" / "verdicts.parquet").read_bytes()
@@ -114,6 +115,7 @@ def test_a_self_training_in_its_third_stage(begun):
     assert [row["step"] for row in after if "train/loss" in row] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_fine_tuning(begun):
     before = read_log(begun / "finetune")
     go_on(begun, "finetune")
@@ -131,6 +133,7 @@ def test_a_file_of_descriptions(begun):
     assert (before.count(b"\n"), after.count(b"\n")) == (9, 12)
 
 
+@pytest.mark.slow
 def test_a_study(begun):
     done = go_on(begun, "reproduce", "--cells=scale_0")
     for stage in ("generate", "evaluate", "labels"):

@@ -10,6 +10,8 @@ import pytest
 from dreamda_jax.models.stable_diffusion import loading
 from tests.support.on_devices import run_on_devices
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("full", "lora", "textual_inversion")  # the last two have frozen networks
 
 

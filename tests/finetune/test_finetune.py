@@ -127,6 +127,7 @@ def test_new_tokens_are_in_text_encoder_tokenizer_files_and_prompts(finetuned, m
     assert np.abs(new[len(old) + 1] - old[own].mean(0)).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "textual_inversion"])
 def test_generate_takes_the_result(finetuned, tmp_path, method):
     output = finetuned[method]
@@ -179,6 +180,7 @@ def test_the_dry_run_says_what_it_would_cost_and_writes_nothing(tmp_path, micro_
     assert not (tmp_path / "finetuned").exists()
 
 
+@pytest.mark.slow
 def test_fewer_images_than_a_batch_are_seen_several_times(tmp_path, micro_checkpoint, capsys):
     config = make_config(tmp_path, micro_checkpoint, batch_size=16, num_steps=1, flip=True)
     assert run(config) == 0
@@ -211,6 +213,7 @@ def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(tmp_path,
     assert max(kept) < logged[-1]["step"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [0, 2])
 def test_a_last_step_that_diverges_is_no_result(tmp_path, micro_checkpoint, num_samples):
     options = {"num_steps": 1, "learning_rate": 1e30, "clip_norm": 0.0}  # finite, and useless
@@ -281,6 +284,7 @@ def test_what_a_run_that_was_stopped_is_not_taken_for(tmp_path, micro_checkpoint
         run(config)
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_written_again_while_its_checkpoint_is_there(
     tmp_path, micro_checkpoint, capsys
 ):
@@ -353,6 +357,7 @@ def test_tokens_take_no_prompt_file(tmp_path, micro_checkpoint):
         run(config)
 
 
+@pytest.mark.slow
 def test_a_result_that_was_not_written_to_the_end_is_written_again(tmp_path, micro_checkpoint):
     config = make_config(tmp_path, micro_checkpoint)
     run(config)
@@ -377,6 +382,7 @@ def test_a_stop_before_the_first_step_leaves_nothing_half_done(tmp_path, micro_c
     assert (tmp_path / "finetuned" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_mixed_precision_keeps_float32_weights(tmp_path, micro_checkpoint):
     config = make_config(tmp_path, micro_checkpoint, remat=True, accumulation=2)
     config["model"]["dtype"] = "bfloat16"

@@ -16,6 +16,8 @@ from tests.support.paths import ROOT
 from tests.support.small_finetuning import make_config, run
 from tests.support.small_training import StopAfter
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import functools, json, sys
 from dreamda_jax.finetune import __main__ as finetune

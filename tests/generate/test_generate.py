@@ -60,6 +60,7 @@ def test_eight_devices_make_the_same_bytes(reference, tmp_path, micro_checkpoint
     assert contents(tmp_path / "set") == contents(reference)
 
 
+@pytest.mark.slow
 def test_killed_five_times_the_set_is_the_same(reference, tmp_path, micro_checkpoint):
     directory, rng = tmp_path / "set", random.Random(0)
     killed = 0

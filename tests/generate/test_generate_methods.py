@@ -33,6 +33,7 @@ def overrides(method: str) -> list[str]:
     return own.get(method, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", OTHERS)
 def test_interrupted_on_eight_devices_as_in_one_go_on_one(method, tmp_path, micro_checkpoint):
     config, whole, parts = f"configs/fashion.py:{method}", tmp_path / "whole", tmp_path / "parts"

@@ -11,6 +11,8 @@ from dreamda_jax.data.sets import dataset
 from tests.multihost.processes import finish, start
 from tests.support.generate_command import SEEDS, VARIANTS, command, contents, generate, markers
 
+pytestmark = pytest.mark.multihost
+
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, micro_checkpoint) -> Path:

@@ -49,6 +49,7 @@ def test_a_second_start_compiles_nothing(tmp_path, micro_checkpoint):
     assert (tmp_path / "one" / data).read_bytes() == (tmp_path / "two" / data).read_bytes()
 
 
+@pytest.mark.slow
 def test_what_compiles_quickly_can_be_left_out(tmp_path, micro_checkpoint):
     least = {LEAST_TIME: "1e9"}
     wanted, _ = start(tmp_path, micro_checkpoint, "one", **least)

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.on_devices import run_on_devices
 
+pytestmark = pytest.mark.slow
+
 MODULE = "tests.support.train_on_devices"
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import build
 from dreamda_jax.train.supervised import SupervisedTraining
@@ -26,6 +28,7 @@ def start(config: dict) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ.copy())
 
 
+@pytest.mark.slow
 def test_a_killed_training_gives_the_same_curve_bit_for_bit(tmp_path):
     options = {"num_steps": 9, "checkpoint_every": 3, "ema_decay": 0.9}
     whole = make_config(tmp_path, output=str(tmp_path / "whole"), **options)

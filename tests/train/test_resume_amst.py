@@ -81,6 +81,7 @@ def test_stopped_after_each_step_and_each_portion(whole):
     assert_the_same(run, expected)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_stage_2(whole):
     config, training, run, expected = whole
     process = subprocess.Popen(

@@ -135,6 +135,7 @@ def test_running_statistics(results):
         assert_close(unbiased, arrays[f"{norm}.running_var"], 2e-5)
 
 
+@pytest.mark.slow
 def test_gradients(loaded):
     case, arrays, variables = loaded
     with jax.enable_x64(True):

@@ -1,0 +1,67 @@
+"""Says what a job waits for where that takes longer than a moment: compiling, loading."""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+_SILENT_SECONDS = 3.0
+_LINE_EVERY_SECONDS = 30.0
+
+
+@contextlib.contextmanager
+def waiting(what: str, *, stream: TextIO | None = None) -> Iterator[None]:
+    """Speaks up after three seconds, and goes on until the block ends.
+
+    On a terminal it is one line with the seconds gone, which is removed at the end; elsewhere a
+    line at once and one every half minute.
+
+    Args:
+      what: such as "compiling the training step".
+      stream: where to write; default standard error.
+    """
+    out = stream or sys.stderr
+    ended = threading.Event()
+    started = time.monotonic()
+    speaker = threading.Thread(target=_speak, args=(what, started, ended, out), daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        speaker.join()
+
+
+class Compiling:
+    """`waiting` for the first of many calls of a program, which compiles it; the others are silent.
+
+    Args:
+      what: is compiled, such as "the training step".
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what: str | None = what
+
+    def __call__(self) -> contextlib.AbstractContextManager[None]:
+        """To be entered around every call."""
+        what, self._what = self._what, None
+        return waiting(f"compiling {what}") if what else contextlib.nullcontext()
+
+
+def _speak(text: str, started: float, ended: threading.Event, out: TextIO) -> None:
+    if ended.wait(_SILENT_SECONDS):
+        return
+    if not out.isatty():
+        print(f"{text} …", file=out, flush=True)
+        while not ended.wait(_LINE_EVERY_SECONDS):
+            print(f"{text} … {time.monotonic() - started:.0f} s", file=out, flush=True)
+        return
+    line = ""
+    while True:
+        line = f"{text} … {time.monotonic() - started:.0f} s"
+        print(f"\r{line}", end="", file=out, flush=True)
+        if ended.wait(1.0):
+            print(f"\r{' ' * len(line)}\r", end="", file=out, flush=True)
+            return
