@@ -74,6 +74,7 @@ def test_a_set_with_a_shard_missing(begun):
         assert np.abs(pixels[0] - pixels[1]).max() <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "name"), [("method", "encoder_every"), ("synthesis", "max_seeds")]
 )
@@ -85,6 +86,7 @@ def test_a_field_that_an_older_run_lacks_is_what_it_did(begun, section, name):
     assert " here, 2 now" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_default_that_is_not_what_older_runs_did_is_named_with_what_to_do(begun):
     change_settings(begun / "generate", "model", "attention")
     refused = go_on(begun, "generate", "--dry_run", code=1)

@@ -4,7 +4,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 SMALLEST = ("--classifiers=resnet_tiny", "--batch_size=2", "--steps=1", "--nowith_torch")
 # Multiply-adds of resnet_tiny on 32x32 images by hand, side² · k² · c_in · c_out: the stem's 7x7,

@@ -24,7 +24,7 @@ from tests.support.generate_command import generate
 from tests.support.small_finetuning import make_config, run
 from tests.support.small_training import StopAfter
 
-METHODS = ("full", "lora", "textual_inversion")
+METHODS = ("full", "lora", pytest.param("textual_inversion", marks=pytest.mark.slow))
 
 
 def flat(params):
@@ -44,22 +44,25 @@ def differing(before, after):
 
 @pytest.fixture(scope="module")
 def finetuned(tmp_path_factory, micro_checkpoint):
-    """By method the output of a run with pictures, and what it printed."""
+    """By method the output of a run with pictures, made when it is asked for."""
     directory = tmp_path_factory.mktemp("finetuned")
-    made = {}
-    for method in METHODS:
-        config = make_config(
-            directory,
-            micro_checkpoint,
-            method=method,
-            output=str(directory / method),
-            num_samples=5,
-            lora_alpha=16.0,
-            sample_every=4,
-        )
-        assert run(config) == 0
-        made[method] = directory / method
-    return made
+
+    class Made(dict):
+        def __missing__(self, method):
+            config = make_config(
+                directory,
+                micro_checkpoint,
+                method=method,
+                output=str(directory / method),
+                num_samples=5,
+                lora_alpha=16.0,
+                sample_every=4,
+            )
+            assert run(config) == 0
+            self[method] = directory / method
+            return self[method]
+
+    return Made()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -104,6 +107,7 @@ def test_lora_changes_the_attention_projections_by_its_file(finetuned, micro_che
     np.testing.assert_allclose(difference, update.T, atol=2e-7)
 
 
+@pytest.mark.slow
 def test_new_tokens_are_in_text_encoder_tokenizer_files_and_prompts(finetuned, micro_checkpoint):
     output = finetuned["textual_inversion"]
     before_model, before = loading.load(micro_checkpoint)
@@ -187,6 +191,7 @@ def test_fewer_images_than_a_batch_are_seen_several_times(tmp_path, micro_checkp
     assert "a batch of 16 is larger than the set of 12 images" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_long_prompts_are_cut_with_one_note(tmp_path, micro_checkpoint, capsys):
     config = make_config(tmp_path, micro_checkpoint, num_steps=1)
     config["prompt"]["template"] = "a photo of a {class}" + " that is very long" * 8
@@ -200,6 +205,7 @@ def test_long_prompts_are_cut_with_one_note(tmp_path, micro_checkpoint, capsys):
     assert shlex.split(use)[1] == "--config.prompt.template=" + config["prompt"]["template"]
 
 
+@pytest.mark.slow
 def test_a_diverging_training_stops_and_keeps_its_last_good_checkpoint(tmp_path, micro_checkpoint):
     options = {"num_steps": 40, "checkpoint_every": 1, "clip_norm": 0.0}
     config = make_config(tmp_path, micro_checkpoint, learning_rate=1e20, **options)
@@ -272,6 +278,7 @@ def test_an_output_among_the_images_is_refused(tmp_path, micro_checkpoint):
             run(inside)
 
 
+@pytest.mark.slow
 def test_what_a_run_that_was_stopped_is_not_taken_for(tmp_path, micro_checkpoint, capsys):
     config = make_config(tmp_path, micro_checkpoint)
     assert run(config, StopAfter(5)) is None

@@ -82,6 +82,7 @@ def test_killed_five_times_the_set_is_the_same(reference, tmp_path, micro_checkp
     assert contents(directory) == contents(reference)
 
 
+@pytest.mark.slow
 def test_sigterm_a_second_start_and_damage(reference, tmp_path, micro_checkpoint):
     directory = tmp_path / "set"
     first = subprocess.Popen(

@@ -64,6 +64,7 @@ def test_interrupted_on_eight_devices_as_in_one_go_on_one(method, tmp_path, micr
         assert 1.5 * 40 / 2 < learning < 3 * 40 / 2
 
 
+@pytest.mark.slow
 def test_mistakes_that_are_easily_made_with_methods(tmp_path, micro_checkpoint):
     """Each has a line that says what to do."""
 

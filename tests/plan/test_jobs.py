@@ -118,6 +118,7 @@ def test_a_batch_that_devices_cannot_share_is_refused(config, tmp_path):
         train_job(config, devices, **NONE)
 
 
+@pytest.mark.slow
 def test_a_split_state_takes_its_share_of_a_device(config):
     config["finetune"]["batch_size"] = 4
     split = finetune_job(config, jax.local_devices(), **NONE)

@@ -52,6 +52,7 @@ def test_a_fast_plan_counts_operations_and_money_and_compiles_nothing():
     assert "compiled" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["finetune", "train"])
 def test_a_fast_plan_of_the_other_jobs(job):
     done = plan("--target=h100x8", "--fast", f"--job={job}")
@@ -63,6 +64,7 @@ def test_a_fast_plan_of_the_other_jobs(job):
     assert "images/s per device" in said["rate"]
 
 
+@pytest.mark.slow
 def test_the_cpu_that_is_here_is_a_target_too(micro_checkpoint):
     done = plan(
         *("--target=cpu", f"--config.model.path={micro_checkpoint}", "--nolargest_batch"),

@@ -38,6 +38,7 @@ def start(tmp_path, model, name, **changed):
     return tuple(events.get(EVENTS + each, 0) for each in names)
 
 
+@pytest.mark.slow
 def test_a_second_start_compiles_nothing(tmp_path, micro_checkpoint):
     wanted, found = start(tmp_path, micro_checkpoint, "one")
     assert wanted > 1 + found

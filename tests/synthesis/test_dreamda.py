@@ -225,7 +225,8 @@ def test_source_guidance_is_without_effect_on_an_empty_source_prompt():
     assert str(one) == str(guided)
 
 
-@pytest.mark.parametrize("encoder_every", [1, 3])  # of 20 steps; the last group has two
+# Of 20 steps; the last group of three has two.
+@pytest.mark.parametrize("encoder_every", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_round_trip_of_the_compiled_program_on_the_tiny_model(tiny, encoder_every):
     """No noise, no guidance, the source's prompt: encode, invert, reverse returns the latents."""
     model, params = tiny

@@ -121,6 +121,7 @@ def test_prompts_are_drawn_for_each_image():
     assert given(seeds[0], 0) == "given"
 
 
+@pytest.mark.slow
 def test_the_guide_of_a_real_clip_has_a_gradient():
     """The smooth preprocessing sees what the rounded one sees, and can be differentiated."""
     guide = clip.open_guide("sample", prompts=["a photo of a bag", "a photo of a coat"])

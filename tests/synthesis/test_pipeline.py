@@ -39,6 +39,7 @@ def test_another_method(loaded, images):
         pipeline(params, images, "a bag", key, method=DiffusionInversion())
 
 
+@pytest.mark.slow
 def test_presets_give_way_to_options(loaded, images):
     pipeline, params = loaded
 

@@ -76,6 +76,7 @@ def test_class_bars_are_sorted_and_the_mean_is_marked(tmp_path, drawn):
     assert top > bottom
 
 
+@pytest.mark.slow
 def test_many_class_bars_do_not_overlap(tmp_path, laid_out):
     names = [f"class {i}" for i in range(140)]
     plots.per_class_picture(confusion_of(140), names, tmp_path / "a.png")

@@ -72,6 +72,7 @@ SupervisedTraining(parts).train(0, threading.Event())
 """
 
 
+@pytest.mark.slow
 def test_it_learns_sixty_four_images_by_heart(tmp_path):
     config = make_config(tmp_path, num_steps=40, batch_size=64, checkpoint_every=40)
     config["source"] = {"kind": "sample", "split": "train"}

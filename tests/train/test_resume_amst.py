@@ -70,6 +70,7 @@ def assert_the_same(run, whole):
         assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_stopped_after_each_step_and_each_portion(whole):
     _, training, run, expected = whole
     judged = []

@@ -48,6 +48,7 @@ def test_two_runs_leave_logs_pictures_classifiers_and_a_table(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-3] == printed.splitlines()[-3]
 
 
+@pytest.mark.slow
 def test_more_runs_can_be_added_but_other_settings_are_refused(tmp_path, capsys):
     assert run(make_config(tmp_path)) == 0
     assert run(make_config(tmp_path, num_runs=2)) == 0
@@ -97,6 +98,7 @@ def test_weights_that_are_not_there_are_refused_before_anything_is_computed(tmp_
             build.training(config)
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_are_refused_by_tensor(tmp_path):
     config = make_config(tmp_path, num_steps=2)
     run(config)
@@ -109,6 +111,7 @@ def test_weights_of_another_architecture_are_refused_by_tensor(tmp_path):
         run(config)
 
 
+@pytest.mark.slow
 def test_weights_of_ones_own_go_on_with_another_number_of_classes(tmp_path, capsys):
     config = make_config(tmp_path, num_steps=2)
     run(config)

@@ -167,6 +167,7 @@ def test_without_consistency_only_images_with_labels_are_learnt(first, tmp_path,
     assert names < with_it
 
 
+@pytest.mark.slow
 def test_without_multi_head_one_head_sees_both_views(first, tmp_path):
     run = first.again(tmp_path / "out", stage1=False, multi_head=False)
     verdicts, _, heads, _ = read_verdicts(run / "round-1" / "verdicts.parquet")
@@ -176,6 +177,7 @@ def test_without_multi_head_one_head_sees_both_views(first, tmp_path):
     assert all(row["train/orthogonality"] == 0 for row in log if "train/loss" in row)
 
 
+@pytest.mark.slow
 def test_without_orthogonality_the_loss_lacks_its_term(first, tmp_path):
     config = make_amst_config(first.directory, orthogonality_weight=0)
     config["train"]["output"] = str(tmp_path / "out")
@@ -201,6 +203,7 @@ def test_seed_labels_need_no_first_stage_when_training_starts_fresh(first, tmp_p
     assert verdicts.predictions.shape == (12, 0)
 
 
+@pytest.mark.slow
 def test_soft_labels_are_the_heads_mean_distribution(first, tmp_path, capsys):
     run = first.again(tmp_path / "out", pseudo_labels="soft")
     assert "12 synthetic images with labels, no consistency" in capsys.readouterr().out
@@ -265,6 +268,7 @@ def test_a_file_of_labels_may_lack_rows_but_must_be_of_the_set(first, tmp_path):
         label(table.set_column(labels, "seed_label", other), "relabelled")
 
 
+@pytest.mark.slow
 def test_a_second_round_asks_the_heads_that_the_first_trained(first, tmp_path):
     run = first.again(tmp_path / "out", max_rounds=2)
     names = {name for row in read_log(run / "round-1") for name in row}
@@ -293,6 +297,7 @@ def test_every_image_accepted_goes_on_without_consistency(first, tmp_path, capsy
     assert first.read(run).accepted.all()
 
 
+@pytest.mark.slow
 def test_a_broken_synthetic_image_is_named_and_never_accepted(first, tmp_path, capsys):
     config = make_amst_config(first.directory, threshold=1.0)
     made = make_synthetic(tmp_path / "made", seeds=6, pixels=garment, broken=[(3, 1)])

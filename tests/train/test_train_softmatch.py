@@ -36,6 +36,7 @@ def make_softmatch_config(directory: Path, **train: Any) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 def test_it_trains_stops_and_goes_on_bit_for_bit(tmp_path, capsys):
     config = make_softmatch_config(tmp_path)
     assert train._train(config, False, threading.Event()) == 0

@@ -142,6 +142,7 @@ def test_from_timm_refuses_half_a_bias():
         from_timm({"layers.0.blocks.0.attn.q_bias": np.zeros(3)})
 
 
+@pytest.mark.slow
 def test_gradients(model, paths, tensors):
     images = reference.images(reference.GRADIENT_SIZE)
 

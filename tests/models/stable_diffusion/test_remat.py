@@ -71,6 +71,7 @@ def block_paths(unet):
     return found
 
 
+@pytest.mark.slow
 def test_value_and_gradients_are_those_without(micro):
     model, params = micro
     value, gradient = value_and_gradient(model, params["unet"], remat=False)

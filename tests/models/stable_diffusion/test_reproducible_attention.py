@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 
+@pytest.mark.slow
 def test_output_and_gradient_are_those_of_the_model(tiny):
     model, params = tiny
     latents = np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)
