@@ -1,4 +1,4 @@
-"""`pytest --timings`: by file the seconds, those of compilation, and by worker memory and maps."""
+"""`pytest --timings`: by file the seconds, those of compilation, and the memory."""
 
 import os
 import resource
@@ -28,9 +28,11 @@ class Timings:
 
     def __init__(self) -> None:
         self._compiled = 0.0
+        self._peak = 0
         self._seconds: dict[str, float] = defaultdict(float)
         self._compiling: dict[str, float] = defaultdict(float)
         self._tests: dict[str, int] = defaultdict(int)
+        self._raised: dict[str, int] = defaultdict(int)
         self._workers: dict[str, tuple[int, int]] = {}
         self._listening = False
 
@@ -53,8 +55,10 @@ class Timings:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             maps = Path("/proc/self/maps")
             num_maps = len(maps.read_bytes().splitlines()) if maps.exists() else 0
-            item.user_properties.append(("timings", (self._compiled, worker, peak, num_maps)))
-            self._compiled = 0.0
+            raised = peak - self._peak if self._peak else 0
+            measured = (self._compiled, worker, peak, num_maps, raised)
+            item.user_properties.append(("timings", measured))
+            self._compiled, self._peak = 0.0, peak
         return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -62,8 +66,9 @@ class Timings:
         self._seconds[file] += report.duration
         for name, value in report.user_properties:
             if name == "timings" and report.when == "teardown":
-                compiled, worker, peak, num_maps = value
+                compiled, worker, peak, num_maps, raised = value
                 self._compiling[file] += compiled
+                self._raised[file] += raised
                 self._tests[file] += 1
                 before = self._workers.get(worker, (0, 0))
                 self._workers[worker] = (max(before[0], peak), max(before[1], num_maps))
@@ -71,11 +76,13 @@ class Timings:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._tests:
             return
-        terminalreporter.section("seconds by file: all, tracing and compiling, tests")
+        terminalreporter.section(
+            "by file: seconds, tracing and compiling, tests, MiB by which a worker's peak rose"
+        )
         for file in sorted(self._seconds, key=self._seconds.__getitem__, reverse=True):
             terminalreporter.write_line(
                 f"{self._seconds[file]:8.1f} {self._compiling[file]:8.1f} {self._tests[file]:5d}"
-                f"  {file}"
+                f" {self._raised[file]:6d}  {file}"
             )
         total, compiling = sum(self._seconds.values()), sum(self._compiling.values())
         terminalreporter.write_line(f"{total:8.1f} {compiling:8.1f} {sum(self._tests.values()):5d}")
