@@ -28,11 +28,20 @@ QUICK = "--xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK}"
 
 
+_MAPS = Path("/proc/self/maps")
+_MANY_MAPS = 4_000  # a compiled program holds about nine; the kernel's limit is 65,530
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_programs_are_left() -> Iterator[None]:
-    """Drops compiled programs when a module ends; each holds memory and dozens of memory maps."""
+    """Drops compiled programs when a module ends that has left many; each holds memory too.
+
+    Not after every module: what all of them use, such as an addition of two arrays, would be
+    compiled again each time.
+    """
     yield
-    if jax := sys.modules.get("jax"):
+    jax = sys.modules.get("jax")
+    if jax and (not _MAPS.exists() or len(_MAPS.read_bytes().splitlines()) > _MANY_MAPS):
         jax.clear_caches()
         gc.collect()
 

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from dreamda_jax.settings import binding, command_line
+from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax.data.files.mirror import Mirror
     from dreamda_jax.generate import build
     from dreamda_jax.generate.cost import Cost
     from dreamda_jax.runtime.distributed import Hosts
-    from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
@@ -72,7 +71,7 @@ def _generate_here(
     if dry_run:
         run_directory.check_settings(layout.directory, parts.settings, defaults=parts.defaults)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
-        print(_summary(parts, mine, todo, _price(parts, DreamDAPipeline(parts.model))))
+        print(_summary(parts, mine, todo, run.price_of_image(parts, DreamDAPipeline(parts.model))))
         return 0
     with run_directory.open_run(
         layout.directory, parts.settings, defaults=parts.defaults, process_index=hosts.index
@@ -81,7 +80,7 @@ def _generate_here(
         todo = shards.missing_shards(layout, shards=mine, report=print)
         if todo:
             pipeline = DreamDAPipeline(parts.model)
-            price = _price(parts, pipeline)
+            price = run.price_of_image(parts, pipeline)
             print(_summary(parts, mine, todo, price), flush=True)
             run.make_and_report(
                 *(parts, pipeline, mine, todo, price, stop),
@@ -110,21 +109,6 @@ def _generate_here(
                 "same command as those, or as one process alone"
             )
     return 0
-
-
-def _price(parts: "build.Generation", pipeline: "DreamDAPipeline") -> "Cost":
-    from dreamda_jax.generate import cost
-    from dreamda_jax.runtime.heartbeat import waiting
-
-    with binding.as_user_error("method"), waiting("tracing the program to count its operations"):
-        return cost.price(
-            parts.model,
-            parts.method,
-            resolution=parts.image.resolution,
-            num_variants=parts.synthesis.num_variants,
-            seeds_per_device=parts.synthesis.seeds_per_device,
-            program=pipeline.program(parts.method),
-        )
 
 
 def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Cost") -> str:

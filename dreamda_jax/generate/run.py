@@ -10,15 +10,34 @@ import numpy as np
 from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.data.files.mirror import Mirror
 from dreamda_jax.data.sets import dataset, production_log, shards
-from dreamda_jax.generate import conditioning, engine, production, summary
+from dreamda_jax.generate import conditioning, cost, engine, production, summary
 from dreamda_jax.generate.build import Generation
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.heartbeat import waiting
+from dreamda_jax.settings import binding
 from dreamda_jax.synthesis.gif import Gif
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.types import Params
+
+
+def price_of_image(parts: Generation, pipeline: DreamDAPipeline) -> Cost:
+    """What an image costs, of the program that is about to run.
+
+    Raises:
+      UserError: the method's options do not fit the network.
+    """
+    said = waiting("tracing the program to count its operations")
+    with binding.as_user_error("method"), said:
+        return cost.price(
+            parts.model,
+            parts.method,
+            resolution=parts.image.resolution,
+            num_variants=parts.synthesis.num_variants,
+            seeds_per_device=parts.synthesis.seeds_per_device,
+            program=pipeline.program(parts.method),
+        )
 
 
 def make_and_report(
