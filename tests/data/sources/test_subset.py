@@ -1,3 +1,5 @@
+"""Chosen examples of a source: numbered anew, labelled anew, drawn by class."""
+
 import collections
 import pickle
 
