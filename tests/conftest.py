@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.xla import QUICK
+
 pytest_plugins = ["tests.support.timings"]
 
 # xdist's workers and all subprocesses inherit it: what one test compiled is found by the next.
@@ -23,8 +25,6 @@ _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 os.environ.update(_ENVIRONMENT)
-# Little optimisation: compiling takes most of the time of these tests.
-QUICK = "--xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK}"
 
 

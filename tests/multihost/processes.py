@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import QUICK
 from tests.support.paths import ROOT
+from tests.support.xla import QUICK
 
 
 def free_port() -> int:

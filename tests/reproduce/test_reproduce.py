@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.synthesis.registry import METHODS
-from tests.conftest import QUICK
 from tests.support.paths import ROOT
+from tests.support.xla import QUICK
 
 SEEDS, VARIANTS = 4, 2
 

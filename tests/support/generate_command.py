@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.conftest import QUICK
 from tests.support.paths import ROOT
+from tests.support.xla import QUICK
 
 SEEDS, VARIANTS, SEEDS_PER_SHARD = 18, 2, 2
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.conftest import QUICK
 from tests.support.paths import ROOT
+from tests.support.xla import QUICK
 
 
 def run_on_devices(module: str, *arguments: str, devices: int) -> dict[str, Any]:
