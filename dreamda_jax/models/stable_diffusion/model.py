@@ -259,11 +259,6 @@ class StableDiffusion:
         return 2 ** (len(self.vae.block_out_channels) - 1)
 
     @property
-    def native_resolution(self) -> int:
-        """Side of the images the U-Net was trained for, in pixels."""
-        return self.unet.sample_size * self.vae_scale_factor
-
-    @property
     def num_tokens(self) -> int:
         """Length l of every prompt after padding."""
         longest = self.text_encoder.config.max_position_embeddings

@@ -179,7 +179,6 @@ def test_latents_four_cells_wide_decode_like_others(tiny):
 def test_numbers_of_the_model(tiny):
     model, _ = tiny
     assert model.vae_scale_factor == 4
-    assert model.native_resolution == 32
     assert model.latent_shape(32) == (4, 8, 8)
     assert (model.num_down_blocks, model.num_up_blocks, model.num_tokens) == (2, 2, 16)
     assert hash(model) == hash(model)
