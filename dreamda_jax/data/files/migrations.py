@@ -72,10 +72,32 @@ class Defaulted(NamedTuple):
     before: Any
 
 
-Change = Added | Renamed | Removed | Defaulted
+class Withdrawn(NamedTuple):
+    """A value that an option does not take any more.
+
+    Attributes:
+      since: the first version that refuses it.
+      field: with its section.
+      value: the one that is gone.
+      advice: what to do with a run that had it.
+    """
+
+    since: str
+    field: str
+    value: Any
+    advice: str
+
+
+Change = Added | Renamed | Removed | Defaulted | Withdrawn
 
 CHANGES: tuple[Change, ...] = (
     Added("0.1", "model.attention", before="plain"),
+    Withdrawn(
+        "0.2",
+        "prompts.writer",
+        "local",
+        advice="serve the model behind an OpenAI-compatible endpoint, write to another file",
+    ),
     Removed("0.2", "prompts.revision"),
     Removed("0.2", "prompts.dtype"),
 )
@@ -125,6 +147,8 @@ def advice(
                 continue
             if isinstance(change, Removed):
                 return f"{change.since} has no {change.field} any more. {change.advice}".strip()
+            if isinstance(change, Withdrawn) and _get(here, field) == change.value:
+                return f"{change.value!r} is gone since {change.since}: {change.advice}"
             if isinstance(change, Added | Defaulted) and _get(here, field) in (
                 *(change.before, _ABSENT),
             ):

@@ -165,7 +165,7 @@ def _refuse_a_foreign_directory(directory: Path) -> None:
     # Asked after listing: another host may be creating the run at this moment.
     if not foreign or (config.exists() and _read_config(config) is not None):
         return
-    if (directory / "done").is_dir():
+    if (directory / "versions.json").exists() or _has_made_something(directory):
         raise UserError(
             f"{directory} is the output of a run, but its config.json is missing or damaged, so it "
             "cannot be told whether this configuration made it. Restore that file, or give another "
@@ -285,7 +285,7 @@ def _record_versions(directory: Path) -> None:
         lines = ["versions.json is unreadable"]
     if lines:
         _LOG.warning(
-            "%s was started with other software, new images may differ in their last bits: %s",
+            "%s was started with other software, what is made now may differ in its last bits: %s",
             directory,
             "; ".join(lines),
         )

@@ -115,6 +115,16 @@ def test_a_kernel_that_older_runs_did_not_have():
     assert "--config.model.attention=plain continues the run" in line
 
 
+def test_a_value_that_is_gone_is_named_with_what_to_do():
+    here = {"prompts": {"writer": "local", "dtype": "bfloat16"}}
+    now = {"prompts": {"writer": "chat"}}
+    (line,) = since_begun(here, now, defaults={})
+    assert line.startswith(
+        'prompts.writer: "local" here, "chat" now (\'local\' is gone since 0.2: '
+    )
+    assert "OpenAI-compatible endpoint" in line
+
+
 def test_commands_name_the_modules_of_today():
     old = "python -m dreamda_jax.reproduction.labels set --oracle=sample"
     assert command_today(old) == "python -m dreamda_jax.reproduce.labels set --oracle=sample"

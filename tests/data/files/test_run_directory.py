@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,9 @@ def test_a_run_without_its_config_is_not_called_something_else(tmp_path):
     open_run(tmp_path, SETTINGS).close()
     make_something(tmp_path)
     (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json is missing or damaged"):
+        open_run(tmp_path, SETTINGS)
+    shutil.rmtree(tmp_path / "done")  # as in a training, which has no such folder
     with pytest.raises(UserError, match=r"config\.json is missing or damaged"):
         open_run(tmp_path, SETTINGS)
 
