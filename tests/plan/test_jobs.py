@@ -100,6 +100,7 @@ def test_the_training_s_step_is_the_job_s(tmp_path):
 def test_self_training_is_planned_too(tmp_path, method):
     config = small_training.make_config(tmp_path, method=method)
     config["unlabelled"] = {"kind": "folder", "path": config["source"]["path"]}
+    config["output"]["path"] = str(tmp_path / "not_made_yet")  # runs/fashion may be there
     job = train_job(config, jax.local_devices(), **NONE)
     assert job.program(4).lower() is not None
     assert job.program(4).flops > 0
