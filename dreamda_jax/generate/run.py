@@ -28,8 +28,7 @@ def price_of_image(parts: Generation, pipeline: DreamDAPipeline) -> Cost:
     Raises:
       UserError: the method's options do not fit the network.
     """
-    said = waiting("tracing the program to count its operations")
-    with binding.as_user_error("method"), said:
+    with binding.as_user_error("method"), waiting("tracing the sampling program"):
         return cost.price(
             parts.model,
             parts.method,

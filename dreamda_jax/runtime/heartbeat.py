@@ -58,7 +58,6 @@ def _speak(text: str, started: float, ended: threading.Event, out: TextIO) -> No
         while not ended.wait(_LINE_EVERY_SECONDS):
             print(f"{text} … {time.monotonic() - started:.0f} s", file=out, flush=True)
         return
-    line = ""
     while True:
         line = f"{text} … {time.monotonic() - started:.0f} s"
         print(f"\r{line}", end="", file=out, flush=True)

@@ -38,21 +38,6 @@ def confusion_matrix(
     return counts.astype(jnp.int32)
 
 
-def top_k_correct(
-    logits: Float[AnyArray, "b c"], labels: Int[AnyArray, "b"], k: int
-) -> Bool[Array, "b"]:
-    """Whether the true class is among the k with the highest logits; of equal ones the first.
-
-    Raises:
-      ValueError: k is not in [1, c].
-    """
-    num_classes = logits.shape[-1]
-    if not 1 <= k <= num_classes:
-        raise ValueError(f"k must be between 1 and the number of classes {num_classes}, got {k}")
-    _, best = jax.lax.top_k(jnp.asarray(logits), k)
-    return (best == jnp.asarray(labels)[:, None]).any(axis=-1)
-
-
 def top1(confusion: Int[AnyArray, "c c"]) -> float:
     """Share of examples that were predicted right, in [0, 1].
 

@@ -9,7 +9,6 @@ from dreamda_jax.algorithms.metrics.accuracy import (
     confusion_matrix,
     per_class_accuracy,
     top1,
-    top_k_correct,
 )
 from tests.support.paths import REFERENCE
 
@@ -48,20 +47,6 @@ def test_accuracies(reference):
     assert np.isnan(per_class_accuracy(confusion)).tolist() == [c == 4 for c in range(CLASSES)]
 
 
-@pytest.mark.parametrize("k", [1, 2, 3])
-def test_top_k(reference, k):
-    correct = jax.jit(top_k_correct, static_argnames="k")(
-        reference["logits"], reference["labels"], k=k
-    )
-    assert float(np.mean(correct)) == pytest.approx(reference["top_k"][k - 1], rel=1e-6)
-
-
-def test_of_equal_logits_the_first_counts():
-    """A network that says the same of every class is not right about all of them."""
-    correct = top_k_correct(jnp.zeros((4, 4)), jnp.arange(4), 2)
-    assert correct.tolist() == [True, True, False, False]
-
-
 def test_counts_are_exact_where_products_are_rounded():
     """10,001 needs 14 bits; bfloat16 has 8."""
     ones = np.ones(10_001, np.int32)
@@ -80,5 +65,3 @@ def test_labels_outside_the_classes_are_not_counted():
 def test_what_has_no_answer_is_refused():
     with pytest.raises(ValueError, match="counts no example"):
         top1(np.zeros((3, 3), np.int32))
-    with pytest.raises(ValueError, match="classes 3, got 4"):
-        top_k_correct(jnp.zeros((1, 3)), jnp.zeros(1, jnp.int32), 4)
