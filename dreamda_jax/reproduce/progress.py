@@ -75,10 +75,10 @@ def renew(cells: Iterable[Cell], setup: Setup, *, continues: bool) -> None:
                 continue
             if version == dreamda_jax.__version__:
                 continue
-            if continues and migrations.command_today(command) == stage.command:
-                note_finished(directory, stage, digest=setup.digest(cell), seconds=seconds)
-            else:
+            if not continues:
                 file.unlink()
+            elif migrations.command_today(command) == stage.command:
+                note_finished(directory, stage, digest=setup.digest(cell), seconds=seconds)
 
 
 def forget(directory: Path, stages: Sequence[Stage]) -> None:

@@ -4,8 +4,12 @@ import signal
 import threading
 import time
 
+import pytest
+
+from dreamda_jax.reproduce import progress
+from dreamda_jax.reproduce.cells import stages
 from dreamda_jax.reproduce.run import run_cells, run_child
-from tests.support.small_study import CONFIG, cell, ran, replace_stages, setup
+from tests.support.small_study import CONFIG, cell, ran, replace_stages, setup, write_json
 
 STAGES = ("generate", "evaluate", "labels", "train")
 
@@ -47,6 +51,28 @@ def test_a_failing_cell_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "[1/4] a: generate FAILED, exit code 1" in printed
     assert "    no such model" in printed
+
+
+@pytest.mark.parametrize("continues", [True, False])
+def test_what_an_older_version_finished(tmp_path, continues):
+    of_study = setup(tmp_path / "study")
+    labels, evaluate = (
+        next(stage for stage in stages(cell("a"), of_study) if stage.name == name)
+        for name in ("labels", "evaluate")
+    )
+    finished = of_study.directory(cell("a")) / "finished"
+    old = labels.command.replace("dreamda_jax.reproduce.labels", "dreamda_jax.reproduction.labels")
+    for stage, command in ((labels, old), (evaluate, "python -m dreamda_jax.evaluate other")):
+        note = {"command": command, "config": "of 0.1", "seconds": 3.0}
+        write_json(finished / f"{stage.name}.json", note)
+        write_json(stage.result, {})
+    progress.renew([cell("a")], of_study, continues=continues)
+    digest = of_study.digest(cell("a"))
+    directory = of_study.directory(cell("a"))
+    assert (progress.finished(directory, labels, digest=digest) is not None) == continues
+    # Made by another command: not finished, and kept for whoever gives that command again.
+    assert progress.finished(directory, evaluate, digest=digest) is None
+    assert (finished / "evaluate.json").exists() == continues
 
 
 def test_finished_stages_are_skipped(monkeypatch, tmp_path, capsys):
