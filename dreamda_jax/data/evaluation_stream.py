@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Generator
 from typing import NamedTuple
 
-import grain
 import numpy as np
 
 from dreamda_jax.data.loader import ReadImage
@@ -71,8 +70,13 @@ def evaluation_batches(
         batch_size=batch_size,
         rows=host_rows(batch_size, host_index=host_index, host_count=host_count),
     )
-    batches = grain.MapDataset.range(-(-len(source) // batch_size)).map(make_batch)
-    return read_ahead(batches, num_workers=num_workers, num_threads=num_threads, prefetch=prefetch)
+    return read_ahead(
+        make_batch,
+        range(-(-len(source) // batch_size)),
+        num_workers=num_workers,
+        num_threads=num_threads,
+        prefetch=prefetch,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

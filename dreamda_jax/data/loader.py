@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
-import grain
 import numpy as np
 
 from dreamda_jax.data.read_ahead import read_ahead
@@ -99,8 +98,13 @@ def load_seeds(
     if resolution < 1 or crop not in ("center", "squash"):
         raise ValueError(f"bad resolution {resolution} or crop {crop!r}")
     decode = _Decode(source=source, resolution=resolution, crop=crop)
-    seeds = grain.MapDataset.source([int(index) for index in indices]).map(decode)
-    return read_ahead(seeds, num_workers=num_workers, num_threads=num_threads, prefetch=prefetch)
+    return read_ahead(
+        decode,
+        [int(index) for index in indices],
+        num_workers=num_workers,
+        num_threads=num_threads,
+        prefetch=prefetch,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,28 +1,33 @@
-"""Running a Grain data set ahead of its consumer, in threads or worker processes, and ending it."""
+"""Computing elements ahead of their consumer by Grain, in threads or worker processes."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-import grain
 from absl import flags
 
 T = TypeVar("T")
 
 
 def read_ahead(
-    dataset: "grain.MapDataset[T]", *, num_workers: int, num_threads: int, prefetch: int
+    make: Callable[[int], T],
+    numbers: Sequence[int],
+    *,
+    num_workers: int,
+    num_threads: int,
+    prefetch: int,
 ) -> Generator[T, None, None]:
-    """Yields a data set's elements in their order, computed ahead of the consumer.
+    """Yields `make` of each number in their order, computed ahead of the consumer.
 
     Closing the iterator early (`close()`, or leaving a `with contextlib.closing(...)`) stops the
     threads and worker processes. The result does not depend on `num_workers` or `num_threads`.
 
     Args:
-      dataset: the elements; pickled, with all that its functions hold, if there are workers.
+      make: makes an element; pickled, with all that it holds, if there are workers.
+      numbers: what it is given, one after the other.
       num_workers: processes; 0 works in threads of this process. Each takes seconds to start,
         since it imports Grain and the caller's main module afresh.
       num_threads: threads in each process.
@@ -31,23 +36,30 @@ def read_ahead(
 
     Raises:
       ValueError: a negative number of workers or threads, or `prefetch` below 1.
-      Exception: whatever the data set raises, in this process, at its element's turn.
+      Exception: whatever `make` raises, in this process, at its element's turn.
     """
     if num_workers < 0 or num_threads < 0 or prefetch < 1:
         raise ValueError(
             "num_workers and num_threads must be at least 0 and prefetch at least 1, got "
             f"{num_workers}, {num_threads}, {prefetch}"
         )
-    return _iterate(dataset, min(num_workers, len(dataset)), num_threads, prefetch)
+    return _iterate(make, numbers, min(num_workers, len(numbers)), num_threads, prefetch)
 
 
 def _iterate(
-    elements: "grain.MapDataset[T]", num_workers: int, num_threads: int, prefetch: int
+    make: Callable[[int], T],
+    numbers: Sequence[int],
+    num_workers: int,
+    num_threads: int,
+    prefetch: int,
 ) -> Generator[T, None, None]:
-    if not len(elements):
+    if not len(numbers):
         return
+    import grain  # brings orbax and scipy along: half a second that a wrong path need not cost
+
     # Grain warns of fewer than one for each thread.
     per_process = max(1, num_threads, prefetch // max(1, num_workers))
+    elements = grain.MapDataset.source(numbers).map(make)
     dataset = elements.to_iter_dataset(
         grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=per_process)
     )

@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
-import grain
 import numpy as np
 
 from dreamda_jax.data.loader import LabelledImage, ReadImage
@@ -108,9 +107,14 @@ def training_batches(
         batch_size=batch_size,
         rows=host_rows(batch_size, host_index=host_index, host_count=host_count),
     )
-    steps = grain.MapDataset.range(start_step, num_steps).map(make_batch)
     return _report_once(
-        read_ahead(steps, num_workers=num_workers, num_threads=num_threads, prefetch=prefetch)
+        read_ahead(
+            make_batch,
+            range(start_step, num_steps),
+            num_workers=num_workers,
+            num_threads=num_threads,
+            prefetch=prefetch,
+        )
     )
 
 

@@ -47,10 +47,12 @@ def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> i
 
 def _finetune_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
     from dreamda_jax.data.files import run_directory
-    from dreamda_jax.finetune import build, result, run, summary
+    from dreamda_jax.finetune import build
     from dreamda_jax.runtime import devices, distributed
 
     parts = build.finetuning(config)
+    from dreamda_jax.finetune import result, run, summary  # a second a wrong path need not cost
+
     programs = run.open_programs(parts)
     print(_summary(parts, programs), flush=True)
     run_directory.check_settings(parts.output, parts.settings, defaults=parts.defaults)

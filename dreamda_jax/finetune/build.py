@@ -1,22 +1,27 @@
-"""From a configuration to the checked objects that fine-tuning needs."""
+"""From a configuration to the checked objects that fine-tuning needs.
+
+What imports diffusers is imported once every path has been found: a wrong one is refused at once.
+"""
 
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dreamda_jax.data import prompts, sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources.classes import check_labels
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
-from dreamda_jax.finetune.adaptation import Adaptation, full, low_rank, new_tokens
 from dreamda_jax.finetune.options import Finetune
-from dreamda_jax.models.stable_diffusion import checkpoint_files, loading, textual_inversion
-from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+from dreamda_jax.models.stable_diffusion import checkpoint_files
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime.sweep import View
 from dreamda_jax.settings import binding, sections
+
+if TYPE_CHECKING:
+    from dreamda_jax.finetune.adaptation import Adaptation
+    from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 
 _SECTIONS = ("model", "source", "image", "prompt", "finetune")
 _IMAGES_PER_DEVICE = 4  # that the VAE encodes at once
@@ -49,9 +54,9 @@ class Finetuning(NamedTuple):
     defaults: dict[str, dict[str, Any]]
     job: Finetune
     files: checkpoint_files.CheckpointFiles
-    model: StableDiffusion
-    text_model: StableDiffusion
-    adaptation: Adaptation
+    model: "StableDiffusion"
+    text_model: "StableDiffusion"
+    adaptation: "Adaptation"
     source: sources.Source
     choose_prompts: prompts.Prompts
     class_prompts: list[str]
@@ -85,6 +90,8 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
         sources.refuse_output_inside(source, directory)
     files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     _refuse_own_start(files.directory, staging.local(job.output))
+    from dreamda_jax.models.stable_diffusion import loading, textual_inversion
+
     model = loading.open_model(files, dtype=checkpoint.dtype)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
     model.check_empty_prompt()
@@ -173,7 +180,9 @@ def _texts_with_tokens(
     return prompts.fill_template(template, [" ".join(own) for own in tokens])
 
 
-def _with_tokens(model: StableDiffusion, tokens: Sequence[Sequence[str]]) -> StableDiffusion:
+def _with_tokens(model: "StableDiffusion", tokens: Sequence[Sequence[str]]) -> "StableDiffusion":
+    from dreamda_jax.models.stable_diffusion import textual_inversion
+
     names = [token for own in tokens for token in own]
     if len(model.tokenizer) != model.vocabulary:
         raise UserError(
@@ -185,7 +194,7 @@ def _with_tokens(model: StableDiffusion, tokens: Sequence[Sequence[str]]) -> Sta
 
 
 def _check_room(
-    model: StableDiffusion, tokens: Sequence[Sequence[str]], texts: Sequence[str]
+    model: "StableDiffusion", tokens: Sequence[Sequence[str]], texts: Sequence[str]
 ) -> None:
     """Tokens behind the place where a prompt is cut would never be trained."""
     for own, text, ids in zip(tokens, texts, model.tokenize(texts), strict=True):
@@ -200,10 +209,13 @@ def _check_room(
 
 def _adaptation(
     job: Finetune,
-    model: StableDiffusion,
+    model: "StableDiffusion",
     tokens: Sequence[Sequence[str]],
     label_names: Sequence[str],
-) -> Adaptation:
+) -> "Adaptation":
+    from dreamda_jax.finetune.adaptation import full, low_rank, new_tokens
+    from dreamda_jax.models.stable_diffusion import textual_inversion
+
     if job.method == "full":
         return full(model, remat=job.remat)
     if job.method == "lora":

@@ -56,10 +56,12 @@ def _generate_here(
 ) -> int | None:
     from dreamda_jax.data.files import run_directory
     from dreamda_jax.data.sets import shards
-    from dreamda_jax.generate import build, run
-    from dreamda_jax.synthesis.pipeline import DreamDAPipeline
+    from dreamda_jax.generate import build
 
     parts = build.generation(config)
+    from dreamda_jax.generate import run  # takes a second that a wrong path need not cost
+    from dreamda_jax.synthesis.pipeline import DreamDAPipeline
+
     layout = parts.layout
     ignored = getattr(parts.source, "ignored", ())  # of image folders
     if ignored:

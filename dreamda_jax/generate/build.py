@@ -1,26 +1,25 @@
-"""From a configuration to the checked objects a generation run needs; shared by entry points."""
+"""From a configuration to the checked objects a generation run needs; shared by entry points.
+
+What imports diffusers is imported once every path has been found: a wrong one is refused at once.
+"""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dreamda_jax.data import prompts, sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sets import shards
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.clip import encoder as clip
-from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
-from dreamda_jax.models.stable_diffusion import (
-    model as stable_diffusion,
-)
+from dreamda_jax.models.stable_diffusion import checkpoint_files
 from dreamda_jax.runtime import devices
 from dreamda_jax.settings import binding, sections
 from dreamda_jax.settings.sections import Clip
-from dreamda_jax.synthesis.bag_of_tricks import BagOfTricks
-from dreamda_jax.synthesis.gif import Gif
-from dreamda_jax.synthesis.method import Method
-from dreamda_jax.synthesis.registry import METHODS
+
+if TYPE_CHECKING:
+    from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+    from dreamda_jax.synthesis.method import Method
 
 _DEFAULTS: dict[str, Callable[..., Any]] = {
     "model": sections.Model,
@@ -52,8 +51,8 @@ class Generation(NamedTuple):
     settings: dict[str, Any]
     defaults: dict[str, dict[str, Any]]
     files: checkpoint_files.CheckpointFiles
-    model: stable_diffusion.StableDiffusion
-    method: Method
+    model: "StableDiffusion"
+    method: "Method"
     source: sources.Source
     choose_prompt: prompts.ChoosePrompt
     layout: shards.Layout
@@ -83,14 +82,17 @@ def generation(config: dict[str, Any]) -> Generation:
     sources.refuse_output_inside(source, output.path)
     if 0 < synthesis.max_seeds < len(source):
         source = sources.Spread(source, synthesis.max_seeds)
-    method = open_method(config, label_names=source.label_names)
+    files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     given = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
     given = dataclasses.replace(given, draw_seed=synthesis.seed)
+    from dreamda_jax.models.stable_diffusion import loading
+    from dreamda_jax.synthesis.gif import Gif
+
+    method = open_method(config, label_names=source.label_names)
     notes = []
     if config["prompt"].get("file") is not None:
         _check_prompts_are_used(method)
         notes.append(f"prompts   {given.about()}")
-    files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
     model = loading.open_model(files, dtype=checkpoint.dtype)
     if checkpoint.attention == "auto":
         model = model.with_attention_for(devices.platform())
@@ -135,9 +137,12 @@ def generation(config: dict[str, Any]) -> Generation:
     )
 
 
-def _check_prompts_are_used(method: Method) -> None:
+def _check_prompts_are_used(method: "Method") -> None:
     if method.uses_prompts:
         return
+    from dreamda_jax.synthesis.bag_of_tricks import BagOfTricks
+    from dreamda_jax.synthesis.gif import Gif
+
     hint = ""
     if isinstance(method, Gif):
         hint = ", or give --config.method.prompt_style=given"
@@ -149,12 +154,16 @@ def _check_prompts_are_used(method: Method) -> None:
     )
 
 
-def open_method(config: Mapping[str, Any], *, label_names: Sequence[str]) -> Method:
+def open_method(config: Mapping[str, Any], *, label_names: Sequence[str]) -> "Method":
     """The method of a configuration, with whatever other networks it asks; no weight is read.
 
     Raises:
       UserError: the method or an option is unknown, a value does not fit, or CLIP is not there.
     """
+    from dreamda_jax.models.clip import encoder as clip
+    from dreamda_jax.synthesis.gif import Gif
+    from dreamda_jax.synthesis.registry import METHODS
+
     section = dict(config["method"])
     name = section.pop("name", None)
     chosen = binding.choose(METHODS, name, "method.name")

@@ -11,9 +11,6 @@ import numpy as np
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.flax_modules import quiet_flax_imports
 
-with quiet_flax_imports():
-    from transformers import CLIPTokenizer, CLIPTokenizerFast
-
 
 def load_tokenizer(directory: Path) -> Any:
     """Load the tokenizer of a checkpoint's `tokenizer` folder.
@@ -21,6 +18,9 @@ def load_tokenizer(directory: Path) -> Any:
     Raises:
         UserError: its files are damaged.
     """
+    with quiet_flax_imports():  # here, where it is needed: it takes half a second
+        from transformers import CLIPTokenizer, CLIPTokenizerFast
+
     # The slow class is what diffusers' pipelines use; the fast one normalises text differently.
     slow = (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file()
     try:

@@ -8,7 +8,7 @@ random numbers. Numbers equal PyTorch transformers' on the same weights, see tes
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.traverse_util
 import jax
@@ -29,9 +29,8 @@ from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import Place, load_weights
 from dreamda_jax.types import Image, Params, TokenIds
 
-with quiet_flax_imports():
+if TYPE_CHECKING:
     from transformers import CLIPConfig
-    from transformers.models.clip.modeling_flax_clip import FlaxCLIPModule
 
 _ACTIVATIONS = ("quick_gelu", "gelu")
 _IMAGE_PARAMS = ("vision_model", "visual_projection", "logit_scale")
@@ -108,7 +107,7 @@ def open_encoder(
             setting is not supported.
     """
     files = find_clip(path, revision=revision)
-    module = FlaxCLIPModule(_read_config(files.config))
+    module = _open_module(files.config)
     preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
     _tokenize(files.directory, [""], config=module.config)  # raises before the weights are read
     shapes = flax.traverse_util.flatten_dict(_param_shapes(module, files.config))
@@ -172,7 +171,7 @@ def open_guide(
         UserError: see `open_encoder`; about weights only when they are loaded.
     """
     files = find_clip(path, revision=revision)
-    module = FlaxCLIPModule(_read_config(files.config))
+    module = _open_module(files.config)
     preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
     every = _param_shapes(module, files.config)
     of_classes = (len(prompts), module.config.projection_dim)
@@ -196,12 +195,12 @@ def open_guide(
     return Guide(embed_images, embed_pixels, shapes, load, digest(files))
 
 
-def _image_embeddings(module: FlaxCLIPModule, pixels: Float[Array, "b h w 3"]) -> jax.Array:
+def _image_embeddings(module: Any, pixels: Float[Array, "b h w 3"]) -> jax.Array:
     output = module.vision_model(pixels, return_dict=True)
     return _unit_length(module.visual_projection(output.pooler_output))
 
 
-def _text_embeddings(module: FlaxCLIPModule, token_ids: TokenIds) -> jax.Array:
+def _text_embeddings(module: Any, token_ids: TokenIds) -> jax.Array:
     positions = jnp.broadcast_to(jnp.arange(token_ids.shape[1]), token_ids.shape)
     # No attention mask: what is read out is the end token, and padding comes after it.
     output = module.text_model(token_ids, None, positions, return_dict=True)
@@ -212,7 +211,15 @@ def _unit_length(embeddings: jax.Array) -> jax.Array:
     return embeddings / jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
 
 
-def _read_config(file: Path) -> CLIPConfig:
+def _open_module(file: Path) -> Any:
+    with quiet_flax_imports():  # here, where it is needed: it takes a second
+        from transformers.models.clip.modeling_flax_clip import FlaxCLIPModule
+    return FlaxCLIPModule(_read_config(file))
+
+
+def _read_config(file: Path) -> "CLIPConfig":
+    from transformers import CLIPConfig
+
     raw = read_json(file)
     try:
         config = CLIPConfig(**raw)
@@ -233,7 +240,7 @@ def _read_config(file: Path) -> CLIPConfig:
     return config
 
 
-def _param_shapes(module: FlaxCLIPModule, file: Path) -> Params:
+def _param_shapes(module: Any, file: Path) -> Params:
     side = module.config.vision_config.image_size
     tokens = jnp.zeros((1, 2), jnp.int32)
     try:
@@ -244,7 +251,7 @@ def _param_shapes(module: FlaxCLIPModule, file: Path) -> Params:
         raise UserError(f"{file}: no CLIP can be built from it ({error}).") from error
 
 
-def _tokenize(directory: Path, prompts: Sequence[str], *, config: CLIPConfig) -> np.ndarray:
+def _tokenize(directory: Path, prompts: Sequence[str], *, config: "CLIPConfig") -> np.ndarray:
     tokenizer = load_tokenizer(directory)
     text = config.text_config
     length = min(text.max_position_embeddings, tokenizer.model_max_length)
