@@ -32,7 +32,11 @@ if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
 
 command_line.define_config_flag()
 _TARGET = flags.DEFINE_string(
-    "target", None, "Such as v5e-16, v4-8, v5p-8, v6e-4, h100, h100x8, a100x8, h200, or cpu."
+    "target",
+    None,
+    "A TPU slice such as v5e-16, v4-8, v5p-8, v6e-4, tpu7x-8; a card: t4, l4, a10g, rtx4090, "
+    "rtx5090, a100-40gb, a100, h100, h200, b200, or several, such as h100x8; or cpu, which is this "
+    "machine, measured.",
 )
 _JOB = flags.DEFINE_enum("job", "generate", ["generate", "finetune", "train"], "Which job.")
 _FAST = flags.DEFINE_bool(
@@ -77,8 +81,11 @@ def main() -> int:
 def _plan(config: dict[str, Any], target: targets.Target, devices: list[Any]) -> None:
     from dreamda_jax.plan import summary
     from dreamda_jax.plan.compiling import Compiled
+    from dreamda_jax.plan.devices import with_measured_rates
 
     job = _open_job(config, devices)
+    if not target.chip.flops:
+        target = with_measured_rates(target, job.dtype)
     hosts = len({device.process_index for device in devices})
     print(summary.start(target, job, num_hosts=hosts), flush=True)
     if _FAST.value:
@@ -123,24 +130,24 @@ def _report(target: targets.Target, job: "Job", found: "Compiled | None") -> Non
     from dreamda_jax.plan import roofline, summary
 
     program, chip = job.program(job.size), target.chip
-    if chip.flops:
-        bound = roofline.roofline(
-            flops=program.flops,
-            memory_bytes=found.traffic.memory_bytes if found else 0,
-            peak_flops=chip.flops[job.dtype],
-            bandwidth=chip.bandwidth,
+    peak = chip.peak(job.dtype)
+    bound = roofline.roofline(
+        flops=program.flops,
+        memory_bytes=found.traffic.memory_bytes if found else 0,
+        peak_flops=peak,
+        bandwidth=chip.bandwidth,
+    )
+    print(summary.speed(target, job, program, bound, counted=found is not None))
+    seconds = bound.seconds + job.extra_flops / peak / job.calls
+    least = roofline.duration(seconds, calls=job.calls, devices=target.num_devices)
+    print(
+        summary.whole_job(
+            least,
+            utilization=_UTILIZATION.value,
+            price_per_hour=_PRICE.value,
+            num_images=job.num_images,
         )
-        print(summary.speed(target, job, program, bound, counted=found is not None))
-        seconds = bound.seconds + job.extra_flops / chip.flops[job.dtype] / job.calls
-        least = roofline.duration(seconds, calls=job.calls, devices=target.num_devices)
-        print(
-            summary.whole_job(
-                least,
-                utilization=_UTILIZATION.value,
-                price_per_hour=_PRICE.value,
-                num_images=job.num_images,
-            )
-        )
+    )
     print(summary.end(job, found.traffic if found else None))
 
 

@@ -9,7 +9,9 @@ import jax
 from jax.experimental import topologies
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.plan.targets import Chip, Target
+from dreamda_jax.plan.targets import Target
+from dreamda_jax.runtime import measured_rate
+from dreamda_jax.runtime.chips import Chip
 
 _CARDS = Path(__file__).parent / "cards"
 _PLUGINS = {
@@ -46,7 +48,7 @@ def target_devices(target: Target) -> list[Any]:
     check_plugin(target)
     options = dict(target.topology)
     if target.chip.platform == "cuda":
-        card = _CARDS / f"{target.name.partition('x')[0]}.txt"
+        card = _CARDS / f"{target.family}.txt"
         options |= {"topology_name": "", "target_config": card.read_text()}
     try:
         described = topologies.get_topology_desc(platform=target.chip.platform, **options)
@@ -64,10 +66,20 @@ def pretended(target: Target) -> list[Any]:
 
 
 def this_machine() -> Target:
-    """The CPU that is here; its speed is not known."""
+    """The CPU that is here; what it can do is measured later, by `with_measured_rates`."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    chip = Chip("this machine's CPU", "cpu", float(memory), {}, 0.0)
-    return Target("cpu", chip, len(jax.local_devices()), None)
+    chip = Chip("this machine's CPU", "cpu", float(memory), {}, 0.0, measured_rate.SOURCE)
+    return Target("cpu", "cpu", chip, len(jax.local_devices()), None)
+
+
+def with_measured_rates(target: Target, dtype: str) -> Target:
+    """`this_machine` with its rates in float32 and in `dtype`, and its bandwidth.
+
+    Takes about a second.
+    """
+    flops = {name: measured_rate.product_rate(name) for name in dict.fromkeys((dtype, "float32"))}
+    chip = target.chip._replace(flops=flops, bandwidth=measured_rate.memory_rate())
+    return target._replace(chip=chip)
 
 
 def of_one_host(devices: list[Any]) -> list[Any]:

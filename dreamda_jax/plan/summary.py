@@ -6,8 +6,9 @@ from dreamda_jax.plan.batch_search import Largest
 from dreamda_jax.plan.compiling import Compiled, TooLarge
 from dreamda_jax.plan.job import Job, Program
 from dreamda_jax.plan.roofline import Duration, Roofline
-from dreamda_jax.plan.targets import GPU_SHARE, Target
+from dreamda_jax.plan.targets import Target
 from dreamda_jax.plan.traffic import Collective, Traffic
+from dreamda_jax.runtime.chips import GPU_SHARE, Chip
 from dreamda_jax.runtime.readable import readable_bytes
 
 
@@ -22,6 +23,7 @@ def start(target: Target, job: Job, *, num_hosts: int) -> str:
             f"{target.name}: {target.num_devices} x {chip.description}{hosts}, "
             f"{readable_bytes(chip.memory)} each{share}",
         ),
+        *_rates(chip, job.dtype),
         *job.about,
         *(("assumed", text) for text in job.assumed),
     ]
@@ -81,24 +83,26 @@ def speed(target: Target, job: Job, program: Program, bound: Roofline, *, counte
     """TFLOP and the roofline of an image."""
     per_image = bound.seconds / program.images
     rate = 1 / per_image
+    chip = target.chip
+    here = f", as {chip.source}" if chip.platform == "cpu" else ""
     limit = {
         "compute": "operations at the peak rate",
         "memory": "memory traffic at full bandwidth",
     }[bound.limited_by]
     traffic = "" if counted else ", memory traffic not counted"
-    peak = target.chip.flops[job.dtype]
     return _lines(
         [
             (
                 "roofline",
-                f"at least {per_image:.3g} s per image and device ({limit}{traffic}; "
-                f"{program.flops / program.images / 1e12:.4g} TFLOP at {peak / 1e12:,.0f} TFLOP/s "
+                f"at least {per_image:.3g} s per image and device ({limit}{here}{traffic}; "
+                f"{program.flops / program.images / 1e12:.4g} TFLOP at "
+                f"{_teraflops(chip.peak(job.dtype))} "
                 f"alone take {bound.compute_seconds / program.images:.3g} s)",
             ),
             (
                 "rate",
                 f"at most {_number(rate)} images/s per device, "
-                f"{_number(rate * target.num_devices)} for the job",
+                f"{_number(rate * target.num_devices)} for the job{here}",
             ),
         ]
     )
@@ -144,6 +148,27 @@ def end(job: Job, traffic: Traffic | None) -> str:
                 )
             )
     return _lines(lines)
+
+
+def _rates(chip: Chip, dtype: str) -> list[tuple[str, str]]:
+    rates = [f"{_teraflops(chip.peak(dtype))} in {dtype}"]
+    others = {other: rate for other, rate in chip.flops.items() if other != dtype}
+    rates += [f"{_teraflops(rate)} in {other}" for other, rate in others.items()]
+    bandwidth = f"{_number(chip.bandwidth / 1e9)} GB/s"
+    lines = [("peaks", f"{', '.join(rates)}, {bandwidth} ({chip.source})")]
+    if dtype not in chip.flops:
+        lines.append(
+            (
+                "note",
+                f"no unit of this device multiplies {dtype}: XLA converts to float32, whose rate "
+                "counts",
+            )
+        )
+    return lines
+
+
+def _teraflops(rate: float) -> str:
+    return f"{_number(rate / 1e12)} TFLOP/s"
 
 
 def _verdict(needed: float | None, limit: float) -> str:

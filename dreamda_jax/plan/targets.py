@@ -1,14 +1,7 @@
-"""Accelerators by name: how many, how they are linked, what one can do.
+"""Accelerators by name: how many of which kind, and how they are linked.
 
-Peak rates are the vendors', without sparsity:
-
-- TPUs: https://cloud.google.com/tpu/docs/v4, /v5e, /v5p, /v6e. `memory` is what libtpu 0.0.42's
-  compiler grants a program ("exceeds available HBM (15.75G)"), a little less than the chip has.
-- GPUs: the data sheets of the SXM cards, https://www.nvidia.com/en-us/data-center/a100/, /h100/,
-  /h200/ (half of the figure "with sparsity"). `memory` is what the card has; of it JAX takes
-  `GPU_SHARE` unless told otherwise (https://docs.jax.dev/en/latest/gpu_memory_allocation.html).
-
-In float32 JAX multiplies by default in one pass of bfloat16 on a TPU and in TF32 on these GPUs.
+What one of them can do is in `runtime/chips.py`. Names of TPU slices are Google's
+(https://cloud.google.com/tpu/docs/v4, /v5e, /v5p, /v6e, /tpu7x).
 """
 
 import difflib
@@ -17,27 +10,7 @@ import re
 from typing import Any, NamedTuple
 
 from dreamda_jax.errors import UserError
-
-GPU_SHARE = 0.75
-_GIB = 1 << 30
-
-
-class Chip(NamedTuple):
-    """What one device can do.
-
-    Attributes:
-      description: for a person.
-      platform: "tpu", "cuda" or "cpu".
-      memory: bytes that a program may take.
-      flops: dense FLOP/s by dtype; empty where they are not known.
-      bandwidth: of its memory, bytes/s; 0 where it is not known.
-    """
-
-    description: str
-    platform: str
-    memory: float
-    flops: dict[str, float]
-    bandwidth: float
+from dreamda_jax.runtime.chips import CHIPS, Chip
 
 
 class Target(NamedTuple):
@@ -45,38 +18,19 @@ class Target(NamedTuple):
 
     Attributes:
       name: as it was asked for.
+      family: what the name begins with: a key of `CHIPS`, or "cpu".
       chip: of which kind.
-      num_devices: that JAX sees: chips of a TPU slice, cards.
+      num_devices: that JAX sees: chips of a TPU slice (of TPU7x their halves), cards.
       topology: arguments of `topologies.get_topology_desc` for all of them; None for the devices
         that are here.
     """
 
     name: str
+    family: str
     chip: Chip
     num_devices: int
     topology: dict[str, Any] | None
 
-
-def _tpu(name: str, memory: float, teraflops: float, gigabytes: float) -> Chip:
-    flops = {"bfloat16": teraflops * 1e12, "float32": teraflops * 1e12}
-    return Chip(f"TPU {name}", "tpu", memory * _GIB, flops, gigabytes * 1e9)
-
-
-def _gpu(name: str, memory: float, bf16: float, tf32: float, gigabytes: float) -> Chip:
-    flops = {"bfloat16": bf16 * 1e12, "float32": tf32 * 1e12}
-    return Chip(f"NVIDIA {name}", "cuda", memory * GPU_SHARE, flops, gigabytes * 1e9)
-
-
-CHIPS = {
-    "v4": _tpu("v4", 31.75, 275, 1200),
-    "v5e": _tpu("v5e", 15.75, 197, 819),
-    "v5p": _tpu("v5p", 95.74, 459, 2765),
-    "v6e": _tpu("v6e", 31.25, 918, 1638),
-    "a100": _gpu("A100 SXM 80 GB", 85_100_068_864, 312, 156, 2039),
-    "h100": _gpu("H100 SXM 80 GB", 84_942_979_072, 989, 494, 3350),
-    "h200": _gpu("H200 SXM 141 GB", 151_397_597_184, 989, 494, 4800),
-}
-"""By the name that targets begin with. `memory` of a GPU is the share that JAX takes."""
 
 _SHAPES_2D = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16"}
 _SHAPES_2D[256] = "16x16"
@@ -84,30 +38,34 @@ _SHAPES_3D = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128
 _SHAPES_3D |= {256: "4x8x8", 512: "8x8x8", 1024: "8x8x16", 2048: "8x16x16"}
 # The number in a slice's name counts chips for some generations and TensorCores, two to a chip,
 # for the others.
-_CORES_PER_CHIP = {"v4": 2, "v5p": 2, "v5e": 1, "v6e": 1}
-_MOST_GPUS = 8  # of one machine: what is linked by NVLink
+_CORES_PER_CHIP = {"v4": 2, "v5p": 2, "tpu7x": 2, "v5e": 1, "v6e": 1}
+_DEVICES_PER_CHIP = {"tpu7x": 2}  # of the others a chip is one device, whatever is in it
+_MOST_GPUS = 8  # of one machine
+_OTHER_NAMES = {"v5litepod": "v5e", "v7x": "tpu7x", "a100-80gb": "a100"}
 
 
 def parse_target(name: str) -> Target:
     """The accelerators of a name such as "v5e-16", "v4-8", "h100" or "h100x8".
 
     TPU slices have Google's names: the number counts chips (v5e, v6e) or TensorCores, two to a chip
-    (v4, v5p). "v5litepod-16" is v5e-16.
+    (v4, v5p, tpu7x). "v5litepod-16" is v5e-16, "v7x-8" tpu7x-8 and "a100-80gb" a100.
 
     Raises:
       UserError: no such target; the nearest is suggested and all are listed.
     """
-    plain = name.strip().lower().replace("v5litepod", "v5e")
-    if plain in all_targets():
-        return all_targets()[plain]
-    known = list(all_targets())
+    plain = name.strip().lower()
+    for other, ours in _OTHER_NAMES.items():
+        plain = plain.replace(other, ours)
+    known = all_targets()
+    if plain in known:
+        return known[plain]
     near = difflib.get_close_matches(plain, known, n=1)
-    family = re.split(r"[-x]", plain)[0]
-    if family in CHIPS:  # such as v5e-12: the nearest number says more than the nearest spelling
-        number = re.search(r"\d+$", plain)
-        same = [other for other in known if re.split(r"[-x]", other)[0] == family]
-        if number:
-            near = sorted(same, key=lambda other: abs(_number(other) - int(number[0])))[:1]
+    number = re.search(r"[-x](\d+)$", plain)
+    same = [target for target in known.values() if plain.startswith(target.family)]
+    if number and same:  # such as v5e-12: the nearest number says more than the nearest spelling
+        longest = max(len(target.family) for target in same)
+        same = [target for target in same if len(target.family) == longest]
+        near = [min(same, key=lambda target: abs(_number(target) - int(number[1]))).name]
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise UserError(f"unknown target {name!r}{hint} (there are: {_listed()}, cpu)")
 
@@ -119,7 +77,7 @@ def all_targets() -> dict[str, Target]:
         if chip.platform == "cuda":
             for count in range(1, _MOST_GPUS + 1):
                 name = family if count == 1 else f"{family}x{count}"
-                found[name] = Target(name, chip, count, {"topology": f"1x1x{count}"})
+                found[name] = Target(name, family, chip, count, {"topology": f"1x1x{count}"})
             continue
         cores = _CORES_PER_CHIP[family]
         for count, shape in (_SHAPES_3D if cores == 2 else _SHAPES_2D).items():
@@ -130,24 +88,27 @@ def all_targets() -> dict[str, Target]:
                 # As on Google's machines, where a chip's two cores are one device.
                 options["chip_config_name"] = "megacore_dense"
             name = f"{family}-{count * cores}"
-            found[name] = Target(name, chip, count, options)
+            num_devices = count * _DEVICES_PER_CHIP.get(family, 1)
+            found[name] = Target(name, family, chip, num_devices, options)
     return found
 
 
-def _number(name: str) -> int:
-    found = re.search(r"[-x](\d+)$", name)
+def _number(target: Target) -> int:
+    """That its name ends with."""
+    found = re.fullmatch(r"[-x](\d+)", target.name.removeprefix(target.family))
     return int(found[1]) if found else 1
 
 
 def _listed() -> str:
-    families = []
+    slices, cards = [], []
     for family, chip in CHIPS.items():
         if chip.platform == "cuda":
-            families.append(f"{family}, {family}x2 … {family}x{_MOST_GPUS}")
+            cards.append(family)
             continue
-        numbers = [_number(name) for name in all_targets() if name.startswith(f"{family}-")]
-        families.append(f"{family}-{{{','.join(map(str, numbers))}}}")
-    return ", ".join(families)
+        numbers = [_number(other) for other in all_targets().values() if other.family == family]
+        slices.append(f"{family}-{{{','.join(map(str, numbers))}}}")
+    several = f"several of one kind: {cards[-1]}x2 … {cards[-1]}x{_MOST_GPUS}"
+    return f"{', '.join(slices)}, {', '.join(cards)} ({several})"
 
 
 def tell_jax(*, pretended_devices: int) -> None:

@@ -18,12 +18,14 @@ from dreamda_jax.plan.finetune_job import finetune_job
 from dreamda_jax.plan.generate_job import generate_job
 from dreamda_jax.plan.targets import parse_target
 from dreamda_jax.plan.train_job import train_job
+from dreamda_jax.runtime.chips import CHIPS, chip_of
 from tests.support.paths import ROOT
 
 targets.tell_jax(pretended_devices=0)
 
 pytestmark = pytest.mark.aot
 NONE = {"num_images": None, "num_classes": None}
+CARDS = [name for name, chip in CHIPS.items() if chip.platform == "cuda"]
 TARGETS = pytest.mark.parametrize("name", ["v5e-4", "h100x2"])
 
 
@@ -90,19 +92,51 @@ def test_what_does_not_fit_is_found_by_the_compiler():
     assert found.needed == 200 << 30
 
 
-@pytest.mark.parametrize("name", ["v4-8", "v5p-8", "v6e-1", "v5e-1", "v5e-16"])
+@pytest.mark.parametrize("name", ["v4-8", "v5p-8", "v6e-1", "v5e-1", "v5e-16", "tpu7x-8"])
 def test_every_generation_of_tpus_is_known_to_the_compiler(name):
     target = parse_target(name)
-    assert len(target_devices(name)) == target.num_devices
+    found = target_devices(name)
+    assert len(found) == target.num_devices
+    assert chip_of(found[0]) is target.chip
 
 
-@pytest.mark.parametrize("name", ["a100", "h100", "h200"])
+@pytest.mark.parametrize("name", ["v4-8", "v5e-4", "v5p-8", "v6e-4", "tpu7x-8"])
+def test_the_memory_of_a_chip_is_what_its_compiler_grants(name):
+    (device, *_) = target_devices(name)
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    large = jax.ShapeDtypeStruct((300, 1 << 28), "float32", sharding=sharding)
+    with pytest.raises(Exception, match="RESOURCE_EXHAUSTED") as caught:
+        jax.jit(lambda x: x @ x.T).lower(large).compile()
+    granted = parse_target(name).chip.memory / 2**30
+    assert f"exceeds available HBM ({granted:.2f}".rstrip("0").rstrip(".") in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CARDS)
 def test_every_card_is_known_to_the_compiler(name):
     (device,) = target_devices(name)
     sharding = jax.sharding.SingleDeviceSharding(device)
     matrix = jax.ShapeDtypeStruct((256, 256), "bfloat16", sharding=sharding)
     found = compile_program(lambda: jax.jit(lambda x: x @ x).lower(matrix), resident=0)
     assert found.memory.arguments == 256 * 256 * 2
+    assert chip_of(device) is parse_target(name).chip
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_dtype_without_a_rate_is_one_that_the_compiler_converts(name):
+    """What `Chip.peak` says of it; with a rate, the product takes bfloat16 as it is."""
+    (device,) = target_devices(name)
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    matrix = jax.ShapeDtypeStruct((1024, 1024), "bfloat16", sharding=sharding)
+    text = jax.jit(lambda x: x @ x).lower(matrix).compile().as_text()
+    assert ("f32[1024,1024]" in text) == ("bfloat16" not in parse_target(name).chip.flops)
+
+
+@pytest.mark.parametrize("name", [card for card in CARDS if card not in ("h100", "a100", "h200")])
+def test_a_synthesis_is_compiled_for_every_card(config, name):
+    job = generate_job(config, target_devices(name), **NONE)
+    found = compiled(job, 4)
+    assert found.memory.total > job.parameter_bytes
+    assert found.traffic.memory_bytes > 0
 
 
 @TARGETS

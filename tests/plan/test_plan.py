@@ -35,6 +35,8 @@ def test_a_fast_plan_counts_operations_and_money_and_compiles_nothing():
     assert said["target"].startswith("v5e-16: 16 x TPU v5e")
     assert "110,400 to make" in said["images"]
     assert "it is not here" in said["assumed"]
+    assert said["peaks"].startswith("197 TFLOP/s in bfloat16, 197 TFLOP/s in float32, 819 GB/s")
+    assert said["peaks"].endswith("(https://cloud.google.com/tpu/docs/v5e)")
     assert "the rest is not known without compiling" in said["memory"]
     # 133.2 TFLOP at 197 TFLOP/s; 460 shards of 8 groups, each 30 images, on 16 devices.
     assert "at least 0.676 s per image and device" in said["roofline"]
@@ -75,7 +77,35 @@ def test_the_cpu_that_is_here_is_a_target_too(micro_checkpoint):
     assert said["fits"].startswith("yes")
     assert "temporary" in said["memory"]
     assert said["collectives"] == "none"
-    assert "roofline" not in said  # its speed is not known
+    assert "at full bandwidth, as measured here" in said["roofline"] or (
+        "at the peak rate, as measured here" in said["roofline"]
+    )
+    assert "memory traffic not counted" not in said["roofline"]
+
+
+def test_the_rates_of_the_cpu_that_is_here_are_measured():
+    done = plan("--target=cpu", "--fast")
+    assert done.returncode == 0, done.stderr
+    said = lines(done.stdout)
+    dtype = said["model"].rsplit(", ")[-1]
+    found = re.fullmatch(
+        rf"([\d.]+) TFLOP/s in {dtype}.*, ([\d.]+) GB/s \(measured here\)", said["peaks"]
+    )
+    assert float(found[1]) > 0 < float(found[2])
+    assert "TFLOP/s in float32" in said["peaks"]
+    assert "note" not in said
+    assert said["rate"].endswith("for the job, as measured here")
+    assert "at the peak rate, as measured here" in said["roofline"]
+    assert said["time"].startswith("at least ")
+
+
+def test_a_card_without_units_for_a_dtype_says_so():
+    done = plan("--target=t4", "--fast", "--config.model.dtype=bfloat16")
+    assert done.returncode == 0, done.stderr
+    said = lines(done.stdout)
+    assert said["peaks"].startswith("8.1 TFLOP/s in bfloat16, 65 TFLOP/s in float16")
+    assert "no unit of this device multiplies bfloat16" in said["note"]
+    assert "TFLOP at 8.1 TFLOP/s" in said["roofline"]
 
 
 @pytest.mark.parametrize(
