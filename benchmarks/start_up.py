@@ -1,11 +1,13 @@
-"""How long `python -m dreamda_jax.generate` takes to start, with an empty and a full program cache.
+"""How long commands take to start, with an empty and a full program cache.
 
     python benchmarks/start_up.py
-    python benchmarks/start_up.py --config=configs/fashion.py:sdedit --rounds=1
+    python benchmarks/start_up.py --commands=generate --config=configs/fashion.py:sdedit --rounds=1
 
-Whole processes on the embedded model, one batch of one device each: first with an empty cache of
-compiled programs, then again with what that start left there. Compilations are those that JAX
-itself counts: programs asked for, and of them those found in the cache.
+Whole processes on the embedded model and data: `generate` makes a batch, `train` and `finetune` a
+few steps, `evaluate` looks at what was made. First with an empty cache of compiled programs, then
+again with what that start left there. Compilations are those that JAX itself counts: programs asked
+for, and of them those found in the cache. CPU seconds are those until the first batch or step had
+been started; on an idle machine they are the waiting time or more.
 """
 
 import json
@@ -19,18 +21,33 @@ from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
+from counted_command import FIRST_BATCH
 from reporting import machine, print_json, print_table
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.settings import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
-_COUNTED = ROOT / "benchmarks" / "counted_generate.py"
+_COUNTED = ROOT / "benchmarks" / "counted_command.py"
+_EVENTS = "/jax/compilation_cache/"
+_SMALL = {
+    "generate": ["--config.synthesis.max_seeds=10", "--config.output.path={output}"],
+    "train": ["--config.train.num_steps=4", "--config.train.output={output}"],
+    "evaluate": [
+        *("--synthetic={made}", "--config.evaluate.clip=False"),
+        *("--config.evaluate.output={output}", "--config.evaluate.cache={output}_features"),
+    ],
+    "finetune": [
+        *("--config.finetune.num_steps=2", "--config.finetune.num_samples=0"),
+        *("--config.finetune.output={output}", "--config.finetune.cache={output}_latents"),
+    ],
+}
+"""By command the flags that make it short."""
 
 flags.DEFINE_string("config", str(ROOT / "configs" / "fashion.py"), "What to make.")
+flags.DEFINE_list("commands", list(_SMALL), f"Of {', '.join(_SMALL)}.")
 flags.DEFINE_integer("rounds", 3, "Pairs of starts.", lower_bound=1)
-
-_EVENTS = "/jax/compilation_cache/"
+flags.DEFINE_string("package", str(ROOT), "Of which checkout: another one's is the comparison.")
 
 
 class Start(NamedTuple):
@@ -39,61 +56,80 @@ class Start(NamedTuple):
     Attributes:
       summary: seconds until the summary was printed: imports, opening everything, pricing.
       total: seconds until it had ended.
+      cpu: seconds of CPU time until the first batch or step had been started.
       programs: that were asked for.
       found: of them, those in the cache.
     """
 
     summary: float
     total: float
+    cpu: float
     programs: int
     found: int
 
 
 def main() -> None:
     """Starts, measures, prints."""
-    empty, full = [], []
-    for _ in range(flags.FLAGS.rounds):
-        with tempfile.TemporaryDirectory() as directory:
-            empty.append(start(Path(directory), "first"))
-            full.append(start(Path(directory), "second"))
-    rows = {"empty cache": empty, "full cache": full}
+    unknown = set(flags.FLAGS.commands) - _SMALL.keys()
+    if unknown:
+        raise UserError(f"--commands={','.join(unknown)}: choose among {', '.join(_SMALL)}")
+    starts: dict[str, list[Start]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name) / "made"
+        if "evaluate" in flags.FLAGS.commands:
+            start("generate", Path(name), output=made, made=made)
+        for number in range(flags.FLAGS.rounds):
+            for command in flags.FLAGS.commands:
+                directory = Path(name) / f"{command}-{number}"
+                for cache in ("empty", "full"):
+                    one = start(command, directory, output=directory / cache, made=made)
+                    starts.setdefault(f"{command}, {cache} cache", []).append(one)
     medians = {
-        name: Start(*(statistics.median(column) for column in zip(*starts, strict=True)))
-        for name, starts in rows.items()
+        name: Start(*(statistics.median(column) for column in zip(*each, strict=True)))
+        for name, each in starts.items()
     }
     print_table(
-        f"one batch of {flags.FLAGS.config}, median of {flags.FLAGS.rounds} ({machine()})",
-        ["", "until the summary, s", "until the end, s", "programs", "in the cache"],
+        f"{flags.FLAGS.config}, median of {flags.FLAGS.rounds} ({machine()})",
+        [
+            *("", "until the summary, s", "until the end, s", "CPU until the first batch, s"),
+            *("programs", "in the cache"),
+        ],
         [[name, *median] for name, median in medians.items()],
     )
     print_json(
         {
-            f"{name.replace(' ', '_')}_{field}": value
+            f"{name.replace(', ', '_').replace(' ', '_')}_{field}": value
             for name, median in medians.items()
             for field, value in median._asdict().items()
         }
     )
 
 
-def start(directory: Path, name: str) -> Start:
-    """Runs the entry point.
+def start(name: str, directory: Path, *, output: Path, made: Path) -> Start:
+    """Runs a command.
 
     Args:
-      directory: of the cache and the outputs.
-      name: of the output.
+      name: of the command.
+      directory: of the cache and of the counts.
+      output: where it writes.
+      made: a set that `evaluate` looks at.
 
     Raises:
       UserError: it failed.
     """
-    counts = directory / f"{name}.json"
-    command = [sys.executable, str(_COUNTED), str(counts), f"--config={flags.FLAGS.config}"]
-    command += ["--config.synthesis.max_seeds=10", f"--config.output.path={directory / name}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(directory / "cache")}
+    directory.mkdir(parents=True, exist_ok=True)
+    counts = directory / "counts.json"
+    command = [sys.executable, str(_COUNTED), str(counts), name, f"--config={flags.FLAGS.config}"]
+    command += [flag.format(output=output, made=made) for flag in _SMALL[name]]
+    environment = os.environ | {
+        "PYTHONPATH": flags.FLAGS.package,
+        "XDG_CACHE_HOME": str(directory / "cache"),
+    }
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     begun, summary, line = time.monotonic(), 0.0, ""
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=flags.FLAGS.package,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -106,13 +142,14 @@ def start(directory: Path, name: str) -> Start:
     process.wait()
     total = time.monotonic() - begun
     if process.returncode:
-        raise UserError(f"generate ended with code {process.returncode}: {line.strip()}")
-    events = json.loads(counts.read_text())
+        raise UserError(f"{name} ended with code {process.returncode}: {line.strip()}")
+    measured = json.loads(counts.read_text())
     return Start(
         summary,
         total,
-        events.get(f"{_EVENTS}compile_requests_use_cache", 0),
-        events.get(f"{_EVENTS}cache_hits", 0),
+        measured.get(FIRST_BATCH, 0.0),
+        measured.get(f"{_EVENTS}compile_requests_use_cache", 0),
+        measured.get(f"{_EVENTS}cache_hits", 0),
     )
 
 

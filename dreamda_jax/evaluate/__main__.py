@@ -60,7 +60,7 @@ def _evaluate(
 def _evaluate_here(
     config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
 ) -> int | None:
-    from dreamda_jax.evaluate import build, examine, networks, report, summary
+    from dreamda_jax.evaluate import build, duration, examine, networks, report, summary
     from dreamda_jax.runtime import devices
 
     parts = build.evaluation(config, **given)
@@ -74,6 +74,7 @@ def _evaluate_here(
             num_classes=len(parts.label_names),
             resolution=parts.view.resolution,
             extractor=used.extractor.description,
+            time=duration.time_of_images(parts, used),
             output=str(parts.output),
         ),
         flush=True,

@@ -11,6 +11,7 @@ from dreamda_jax.data.files import staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate import copies, numbers
 from dreamda_jax.evaluate.build import Evaluation
+from dreamda_jax.evaluate.duration import notes_of
 from dreamda_jax.evaluate.networks import Networks
 from dreamda_jax.evaluate.numbers import Compared
 from dreamda_jax.evaluate.pictures import Pictures
@@ -44,6 +45,7 @@ def sweep_all(parts: Evaluation, networks: Networks, stop: threading.Event) -> S
             cache=staging.local(parts.options.cache),
             stop=stop,
             note=name,
+            notes=notes_of(parts, networks),
         )
         if found is None:
             return None

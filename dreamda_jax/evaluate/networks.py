@@ -30,11 +30,13 @@ class Networks(NamedTuple):
 
     Attributes:
       extractor: of the features that sets are compared in.
+      extractors: it, and CLIP where that is asked for too.
       channels: what is taken: its features, CLIP's embeddings, the fingerprint.
       prompts: CLIP's embeddings of the classes' prompts, [c, d]; None: no CLIP was asked for.
     """
 
     extractor: Extractor
+    extractors: tuple[Extractor, ...]
     channels: tuple[Channel, ...]
     prompts: np.ndarray | None
 
@@ -67,7 +69,7 @@ def open_networks(parts: Evaluation) -> Networks:
     # Where the extractor is CLIP, they are one channel.
     used = {each.name: each for each in (extractor, images) if each is not None}
     channels = [device_channel(mesh, each) for each in used.values()]
-    return Networks(extractor, (*channels, fingerprint_channel()), embeddings)
+    return Networks(extractor, tuple(used.values()), (*channels, fingerprint_channel()), embeddings)
 
 
 def _open_clip(parts: Evaluation, place: Place) -> clip.Encoder:

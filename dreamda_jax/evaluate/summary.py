@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
+from dreamda_jax.runtime import forecast
+
+_LABEL_WIDTH = 12
+
 
 def start(
     *,
@@ -12,6 +16,7 @@ def start(
     num_classes: int,
     resolution: int,
     extractor: str,
+    time: forecast.Forecast | None,
     output: str,
 ) -> str:
     """What is about to be compared, in what features."""
@@ -23,6 +28,7 @@ def start(
             f"devices     {devices}",
             f"images      {counts}; {num_classes} classes, {resolution}x{resolution}",
             f"features    {extractor}",
+            *forecast.lines(time, label_width=_LABEL_WIDTH),
             f"output      {output}",
         ]
     )

@@ -81,7 +81,7 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
     import numpy as np
 
     from dreamda_jax.data.files import run_directory
-    from dreamda_jax.finetune import summary
+    from dreamda_jax.finetune import run, summary
     from dreamda_jax.models.stable_diffusion.model import abstract_params
     from dreamda_jax.runtime import devices
     from dreamda_jax.runtime.flops import count_flops
@@ -97,8 +97,13 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
     run_directory.check_free_space(parts.output, needed=num_bytes - held)
     denoise_flops = count_flops(model.denoise, params, latents, np.int32(1), context)
     # Of a picture: two rows of the U-Net a step, for guidance.
-    picture_flops = 2 * job.sample_steps * denoise_flops
-    picture_flops += count_flops(model.decode_latents, params, latents)
+    decode_flops = count_flops(model.decode_latents, params, latents)
+    picture_flops = 2 * job.sample_steps * denoise_flops + decode_flops
+    # Forward, backward for two, forward once more.
+    image_flops = (4 if job.remat else 3) * denoise_flops
+    num_sheets = 1 + -(-job.num_steps // job.steps_per_sheet) if job.num_samples else 0
+    sheet_flops = job.num_samples * picture_flops
+    in_all = image_flops * job.batch_size * job.num_steps + sheet_flops * num_sheets
     return summary.start(
         devices=devices.describe_devices(),
         fsdp=programs.mesh.shape["fsdp"],
@@ -114,10 +119,10 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
         accumulation=job.accumulation,
         optimizer=f"adamw, learning rate {job.peak_learning_rate:g}, {job.schedule}",
         weighting=f"{model.scheduler.prediction_type}, {_weighting(parts)}",
-        # Forward, backward for two, forward once more.
-        image_flops=(4 if job.remat else 3) * denoise_flops,
-        num_sheets=1 + -(-job.num_steps // job.steps_per_sheet) if job.num_samples else 0,
-        sheet_flops=job.num_samples * picture_flops,
+        image_flops=image_flops,
+        num_sheets=num_sheets,
+        sheet_flops=sheet_flops,
+        time=run.time_of_steps(parts, step_flops=in_all / job.num_steps),
         num_bytes=num_bytes,
         output=job.output,
     )

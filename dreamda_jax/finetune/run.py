@@ -20,7 +20,8 @@ from dreamda_jax.finetune.pictures import Pictures
 from dreamda_jax.finetune.prepare import Prepared, frozen_parameters, prepare
 from dreamda_jax.finetune.programs import Programs
 from dreamda_jax.finetune.result import write_result
-from dreamda_jax.runtime import devices
+from dreamda_jax.models.stable_diffusion import checkpoint_files
+from dreamda_jax.runtime import devices, forecast, program_notes
 from dreamda_jax.runtime.fit import fit
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.runtime.loop import Diverged, Fitted
@@ -37,6 +38,37 @@ def open_programs(parts: Finetuning) -> Programs:
     """
     mesh = devices.training_mesh(parts.job.fsdp or devices.device_count())
     return Programs(parts.model, parts.adaptation, parts.job, mesh)
+
+
+def notes_of(parts: Finetuning) -> program_notes.ProgramNotes:
+    """What earlier runs left word of the step, which takes as long at any learning rate."""
+    names = ("method", "batch_size", "accumulation", "remat", "fsdp", "lora_rank", "num_vectors")
+    depends_on = {
+        "networks": checkpoint_files.config_digest(parts.files),
+        "dtype": parts.checkpoint.dtype,
+        "resolution": parts.view.resolution,
+        "job": {name: getattr(parts.job, name) for name in names},
+    }
+    return program_notes.notes_of("finetune", depends_on)
+
+
+def time_of_steps(parts: Finetuning, *, step_flops: float) -> forecast.Forecast | None:
+    """How long the training will take, with its pictures; what an earlier run did counts again.
+
+    Args:
+      parts: the checked configuration.
+      step_flops: of a step, with its share of the pictures.
+    """
+    each, count = notes_of(parts).seconds_each, parts.job.num_steps
+    if each is not None:
+        return forecast.from_last_run(each, unit="step", count=count)
+    return forecast.from_operations(
+        step_flops,
+        unit="step",
+        count=count,
+        dtype=parts.checkpoint.dtype,
+        num_devices=devices.device_count(),
+    )
 
 
 def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> str | None:
@@ -82,6 +114,7 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
         describe=lambda means: f"loss {means['loss']:.4f}, mse {means['mse']:.4f}",
         advice=summary.divergence_advice(clip_norm=job.clip_norm),
         stop=stop,
+        notes=notes_of(parts),
     )
     if not fitted.finished:
         return None

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from dreamda_jax.runtime import forecast
 from dreamda_jax.runtime.readable import readable_bytes, readable_flops
+
+_LABEL_WIDTH = 12
 
 
 def start(
@@ -24,6 +27,7 @@ def start(
     image_flops: float,
     num_sheets: int,
     sheet_flops: float,
+    time: forecast.Forecast | None,
     num_bytes: int,
     output: str,
 ) -> str:
@@ -47,6 +51,7 @@ def start(
       image_flops: of training the U-Net on one image.
       num_sheets: of pictures, over the whole training.
       sheet_flops: of one of them.
+      time: of the training with its pictures.
       num_bytes: that checkpoints and result may take.
       output: the directory.
     """
@@ -68,6 +73,7 @@ def start(
         f"optimizer   {optimizer}",
         f"loss        {weighting}",
         f"cost        {cost}",
+        *forecast.lines(time, label_width=_LABEL_WIDTH),
         f"output      {output}, at most about {readable_bytes(num_bytes)}",
     ]
     if warmup_steps >= num_steps:

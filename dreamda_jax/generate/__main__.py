@@ -17,8 +17,7 @@ from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax.data.files.mirror import Mirror
-    from dreamda_jax.generate import build
-    from dreamda_jax.generate.cost import Cost
+    from dreamda_jax.generate import build, run
     from dreamda_jax.runtime.distributed import Hosts
 
 command_line.define_config_flag()
@@ -73,7 +72,7 @@ def _generate_here(
     if dry_run:
         run_directory.check_settings(layout.directory, parts.settings, defaults=parts.defaults)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
-        print(_summary(parts, mine, todo, run.price_of_image(parts, DreamDAPipeline(parts.model))))
+        print(_summary(parts, mine, todo, run.expect(parts, DreamDAPipeline(parts.model))))
         return 0
     with run_directory.open_run(
         layout.directory, parts.settings, defaults=parts.defaults, process_index=hosts.index
@@ -82,10 +81,10 @@ def _generate_here(
         todo = shards.missing_shards(layout, shards=mine, report=print)
         if todo:
             pipeline = DreamDAPipeline(parts.model)
-            price = run.price_of_image(parts, pipeline)
-            print(_summary(parts, mine, todo, price), flush=True)
+            expected = run.expect(parts, pipeline)
+            print(_summary(parts, mine, todo, expected), flush=True)
             run.make_and_report(
-                *(parts, pipeline, mine, todo, price, stop),
+                *(parts, pipeline, mine, todo, expected, stop),
                 process_index=hosts.index,
                 mirrors=mirrors,
             )
@@ -113,14 +112,17 @@ def _generate_here(
     return 0
 
 
-def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Cost") -> str:
+def _summary(
+    parts: "build.Generation", mine: range, todo: list[int], expected: "run.Expected"
+) -> str:
     from dreamda_jax.data.files import run_directory
-    from dreamda_jax.generate import cost, summary
+    from dreamda_jax.generate import cost, run, summary
     from dreamda_jax.runtime import devices
 
     seeds_left = sum(len(parts.layout.seed_ids(shard)) for shard in todo)
+    num_images = seeds_left * parts.synthesis.num_variants
     num_bytes = cost.estimated_bytes(
-        seeds_left * parts.synthesis.num_variants,
+        num_images,
         num_shards=len(todo),
         resolution=parts.image.resolution,
         image_format=parts.output.format,
@@ -135,7 +137,8 @@ def _summary(parts: "build.Generation", mine: range, todo: list[int], price: "Co
         num_classes=len(parts.source.label_names),
         num_variants=parts.synthesis.num_variants,
         resolution=parts.image.resolution,
-        price=price,
+        price=expected.price,
+        time=run.time_of_images(parts, expected, num_images=num_images),
         num_bytes=num_bytes,
         output=parts.output.path,
     )

@@ -12,6 +12,7 @@ import numpy as np
 from dreamda_jax.models.stable_diffusion.model import UNET_SCOPE, StableDiffusion, abstract_params
 from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.flops import count_flops, count_flops_within
+from dreamda_jax.runtime.program_notes import ProgramNotes
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs, Method
 from dreamda_jax.types import Params
@@ -38,6 +39,13 @@ class Cost(NamedTuple):
     unet_flops: float
     row_flops: float
     learning_flops: float = 0.0
+
+    @classmethod
+    def noted(cls, notes: ProgramNotes) -> "Cost | None":
+        """What an earlier run counted of the same program; None where that is not noted."""
+        numbers = {name: notes.number(name) for name in cls._fields}
+        known = {name: number for name, number in numbers.items() if number is not None}
+        return cls(**known) if len(known) == len(numbers) else None
 
     @property
     def other_flops(self) -> float:

@@ -23,7 +23,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.generate.batches import Batch, make_batches
 from dreamda_jax.generate.conditions import Conditions
 from dreamda_jax.generate.statistics import Statistics
-from dreamda_jax.runtime import devices
+from dreamda_jax.runtime import devices, program_notes
 from dreamda_jax.runtime.heartbeat import Compiling
 from dreamda_jax.synthesis.method import Method, Outputs
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
@@ -49,6 +49,7 @@ class Job:
       seeds_per_device: b, seed images in one call of the program on one device.
       image_format: "png" or "jpeg".
       image_quality: 1 to 95, for JPEG.
+      notes: of the program.
     """
 
     pipeline: DreamDAPipeline
@@ -62,6 +63,7 @@ class Job:
     seeds_per_device: int
     image_format: records.ImageFormat
     image_quality: int
+    notes: program_notes.ProgramNotes = program_notes.NONE
 
 
 class Report(Protocol):
@@ -110,7 +112,7 @@ class _Engine:
             devices=devices.local_device_count(),
         )
         under_way: deque[Future[None]] = deque()
-        compiling = Compiling("the sampling program")
+        compiling = Compiling("the sampling program", self._job.notes)
         with (
             ThreadPoolExecutor(_ENCODER_THREADS, "encode") as encoders,
             ThreadPoolExecutor(1, "write") as writer,

@@ -7,6 +7,7 @@ from dreamda_jax.data.sets import records, shards
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.transforms import Crop
 from dreamda_jax.generate.contact_sheet import ContactSheet
+from dreamda_jax.runtime import forecast
 from dreamda_jax.runtime.progress import Progress
 
 _SHEET = "contact_sheet.png"
@@ -41,7 +42,11 @@ class Production:
         # With what an earlier run made, so that a resumed run's sheet is the same.
         self._sheet = _sheet_of(finished, layout, source, resolution=resolution, crop=crop)
         done = sum(self._images(shard) for shard in finished)
-        self.progress = Progress(done + sum(self._images(shard) for shard in todo), done)
+        self.progress = Progress(
+            done + sum(self._images(shard) for shard in todo),
+            done,
+            hint_for_long=forecast.hint_for_long(),
+        )
 
     def images(self, count: int) -> None:
         """Counts finished images."""

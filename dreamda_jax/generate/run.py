@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,8 +14,8 @@ from dreamda_jax.data.sets import dataset, production_log, shards
 from dreamda_jax.generate import conditioning, cost, engine, production, summary
 from dreamda_jax.generate.build import Generation
 from dreamda_jax.generate.cost import Cost
-from dreamda_jax.models.stable_diffusion import loading
-from dreamda_jax.runtime import devices
+from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
+from dreamda_jax.runtime import devices, forecast, program_notes
 from dreamda_jax.runtime.heartbeat import waiting
 from dreamda_jax.settings import binding
 from dreamda_jax.synthesis.gif import Gif
@@ -22,21 +23,69 @@ from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.types import Params
 
 
-def price_of_image(parts: Generation, pipeline: DreamDAPipeline) -> Cost:
-    """What an image costs, of the program that is about to run.
+class Expected(NamedTuple):
+    """What is known of the images before any is made.
+
+    Attributes:
+      price: of one image.
+      notes: of the program.
+    """
+
+    price: Cost
+    notes: program_notes.ProgramNotes
+
+
+def expect(parts: Generation, pipeline: DreamDAPipeline) -> Expected:
+    """What an image costs, by the notes of an earlier run, else by tracing what is about to run.
 
     Raises:
       UserError: the method's options do not fit the network.
     """
-    with binding.as_user_error("method"), waiting("tracing the sampling program"):
-        return cost.price(
-            parts.model,
-            parts.method,
-            resolution=parts.image.resolution,
-            num_variants=parts.synthesis.num_variants,
-            seeds_per_device=parts.synthesis.seeds_per_device,
-            program=pipeline.program(parts.method),
-        )
+    notes = _notes_of(parts)
+    price = Cost.noted(notes)
+    if price is None:
+        with binding.as_user_error("method"), waiting("tracing the sampling program"):
+            price = cost.price(
+                parts.model,
+                parts.method,
+                resolution=parts.image.resolution,
+                num_variants=parts.synthesis.num_variants,
+                seeds_per_device=parts.synthesis.seeds_per_device,
+                program=pipeline.program(parts.method),
+            )
+        notes.put(**price._asdict())
+    return Expected(price, notes)
+
+
+def _notes_of(parts: Generation) -> program_notes.ProgramNotes:
+    clip = parts.method.clip if isinstance(parts.method, Gif) else None
+    depends_on = {
+        "networks": checkpoint_files.config_digest(parts.files),
+        "dtype": parts.checkpoint.dtype,
+        "attention": parts.model.attention,
+        "method": repr(parts.method),
+        "clip": clip.digest if clip else None,
+        "resolution": parts.image.resolution,
+        "num_variants": parts.synthesis.num_variants,
+        "seeds_per_device": parts.synthesis.seeds_per_device,
+    }
+    return program_notes.notes_of("generate", depends_on)
+
+
+def time_of_images(
+    parts: Generation, expected: Expected, *, num_images: int
+) -> forecast.Forecast | None:
+    """How long this process will take for so many images."""
+    each = expected.notes.seconds_each
+    if each is not None:
+        return forecast.from_last_run(each, unit="image", count=num_images)
+    return forecast.from_operations(
+        expected.price.flops,
+        unit="image",
+        count=num_images,
+        dtype=parts.checkpoint.dtype,
+        num_devices=devices.local_device_count(),
+    )
 
 
 def make_and_report(
@@ -44,7 +93,7 @@ def make_and_report(
     pipeline: DreamDAPipeline,
     mine: range,
     todo: list[int],
-    price: Cost,
+    expected: Expected,
     stop: threading.Event,
     *,
     process_index: int,
@@ -57,7 +106,7 @@ def make_and_report(
       pipeline: its model, with the programs traced so far.
       mine: the shards of this process.
       todo: of them, those to make.
-      price: of one image.
+      expected: what was known of the images before.
       stop: when set, no further batch is started.
       process_index: of this process; each has a production log of its own.
       mirrors: of the output, if that is in an object store.
@@ -75,11 +124,14 @@ def make_and_report(
         todo=todo,
         finished=finished,
         stop=stop,
+        notes=expected.notes,
         mine=mine,
         refresh=lambda: _fetch_learned(mirrors),
     )
+    if statistics.images_in_seconds:
+        expected.notes.put(seconds_each=statistics.seconds / statistics.images_in_seconds)
     print(summary.made(statistics, noise_scale=parts.method.noise_scale))
-    session = summary.session(statistics, devices=devices.describe_devices(), price=price)
+    session = summary.session(statistics, devices=devices.describe_devices(), price=expected.price)
     production_log.append_session(parts.layout.directory, session, process_index=process_index)
 
 
@@ -91,6 +143,7 @@ def make_missing(
     todo: list[int],
     finished: list[int],
     stop: threading.Event,
+    notes: program_notes.ProgramNotes = program_notes.NONE,
     mine: Sequence[int] | None = None,
     refresh: Callable[[], None] = lambda: None,
 ) -> engine.Statistics:
@@ -103,6 +156,7 @@ def make_missing(
       todo: the shards to make.
       finished: those that are there already, for the progress and the contact sheet.
       stop: when set, no further batch is started.
+      notes: of the program.
       mine: the shards of this process; default: all.
       refresh: see `learned.Job`.
 
@@ -139,6 +193,7 @@ def make_missing(
         seeds_per_device=synthesis.seeds_per_device,
         image_format=parts.output.format,
         image_quality=parts.output.quality,
+        notes=notes,
     )
     ids = [index for shard in todo for index in parts.layout.seed_ids(shard)]
     seeds = conditioning.load_seeds(parts, ids, num_workers=parts.loader.num_workers)

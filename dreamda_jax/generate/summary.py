@@ -6,7 +6,10 @@ from typing import Any
 from dreamda_jax.data.sets.dataset import Summary
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.generate.statistics import Statistics
+from dreamda_jax.runtime import forecast
 from dreamda_jax.runtime.readable import readable_bytes, readable_flops, readable_rate
+
+_LABEL_WIDTH = 10
 
 
 def start(
@@ -20,6 +23,7 @@ def start(
     num_variants: int,
     resolution: int,
     price: Cost,
+    time: forecast.Forecast | None,
     num_bytes: int,
     output: str,
 ) -> str:
@@ -34,6 +38,7 @@ def start(
             f"images    {images:,} to make with {method}, {num_variants} per seed{resumed}",
             f"cost      {price.unet_rows:.1f} U-Net rows, {readable_flops(price.flops)} per image; "
             f"{readable_flops(price.flops * images)} in all",
+            *forecast.lines(time, label_width=_LABEL_WIDTH),
             f"output    {output}, at most about {readable_bytes(num_bytes)}",
         ]
     )

@@ -103,13 +103,14 @@ def _reproduce(study: "Study", stop: threading.Event) -> int | None:
     defaults = {"config": _resolve(study.file)}
     continues = run_directory.is_continued(output, settings, defaults=defaults)
     progress.renew(study.cells, study.setup, continues=continues)
+
+    def after_cell(failures: "run.Failures") -> None:
+        results.write_results(study, failures)
+        print(f"time        {progress.time_left(study.chosen, study.setup)}", flush=True)
+
+    print(f"time        {progress.time_left(study.chosen, study.setup)}", flush=True)
     with run_directory.open_run(output, settings, defaults=defaults):
-        outcome = run.run_cells(
-            study.chosen,
-            study.setup,
-            stop,
-            lambda failures: results.write_results(study, failures),
-        )
+        outcome = run.run_cells(study.chosen, study.setup, stop, after_cell)
         written = results.write_results(study, outcome.failures)
         pictures = results.draw_pictures(study, written)
     print(results.text_table(written) if written["cells"] else "no cell is finished yet")

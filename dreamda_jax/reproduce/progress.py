@@ -5,13 +5,15 @@ DIR/cells/CELL/STAGE.log              what it printed
 """
 
 import json
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import dreamda_jax
 from dreamda_jax.data.files import atomic, migrations
-from dreamda_jax.reproduce.cells import Cell, Setup, Stage, stages
+from dreamda_jax.reproduce.cells import Cell, Setup, Stage, stages, wanted_stages
+from dreamda_jax.runtime.readable import readable_seconds, until_clock
 
 
 def log_file(directory: Path, stage: Stage) -> Path:
@@ -51,6 +53,28 @@ def note_finished(directory: Path, stage: Stage, *, digest: str, seconds: float)
     file = _note(directory, stage.name)
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_atomically(file, atomic.to_json(note))
+
+
+def time_left(cells: Iterable[Cell], setup: Setup) -> str:
+    """In words: each stage that is left takes as long as those of its kind that are finished."""
+    took: dict[str, list[float]] = {}
+    left: list[str] = []
+    for cell in cells:
+        for stage in wanted_stages(cell, setup):
+            note = finished(setup.directory(cell), stage, digest=setup.digest(cell))
+            if note is None:
+                left.append(stage.name)
+            else:
+                took.setdefault(stage.name, []).append(float(note["seconds"]))
+    if not left:
+        return "nothing is left"
+    if not took.keys() >= set(left):
+        return f"{len(left)} stages are left; how long is known when the first cell is done"
+    seconds = sum(statistics.mean(took[name]) for name in left)
+    return (
+        f"about {readable_seconds(seconds)} for the {len(left)} stages left, "
+        f"{until_clock(seconds)} (as long as the finished ones took)"
+    )
 
 
 def renew(cells: Iterable[Cell], setup: Setup, *, continues: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dreamda_jax.data.files import atomic, run_settings
-from dreamda_jax.reproduce import numbers, table
+from dreamda_jax.reproduce import numbers, progress, table
 from dreamda_jax.reproduce.build import Study
 from dreamda_jax.reproduce.cells import wanted_stages
 from dreamda_jax.reproduce.comparison_sheet import comparison_sheet
@@ -170,5 +170,6 @@ def preview(study: Study) -> str:
         f"variants of each: {study.num_variants})",
         f"trainings   {num_trained * setup.num_runs} (cells: {num_trained}; runs of each: "
         f"{setup.num_runs})",
+        f"time        {progress.time_left(study.chosen, setup)}",
     ]
     return "\n".join(lines)

@@ -31,6 +31,13 @@ def keep_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def kept_in() -> Path | None:
+    """Where this process keeps programs; None where it keeps none, or not in a directory here."""
+    name = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    return None if not enabled or name is None or "://" in name else Path(name)
+
+
 def directory(platform_name: str) -> Path:
     """Where the programs of a platform are kept.
 

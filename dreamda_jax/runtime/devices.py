@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.runtime import chips
 
 _AXIS = "devices"
 _ROW_AXES = ("data", "fsdp")
@@ -52,6 +53,11 @@ def describe_devices() -> str:
     """For a person: such as "8 x TPU v5 lite", or "4 hosts of 4 x TPU v5 lite"."""
     own = f"{local_device_count()} x {jax.local_devices()[0].device_kind}"
     return f"{process_count()} hosts of {own}" if process_count() > 1 else own
+
+
+def chip() -> chips.Chip | None:
+    """What one of this process's devices can do, as its vendor says; None: nobody said."""
+    return chips.chip_of(jax.local_devices()[0])
 
 
 def replicate(array: np.ndarray) -> jax.Array:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from dreamda_jax.runtime import devices, loop
+from dreamda_jax.runtime import devices, forecast, loop, program_notes
 from dreamda_jax.runtime import log as training_log
 from dreamda_jax.runtime.checkpoint import Checkpoints
 from dreamda_jax.runtime.progress import Progress
@@ -46,6 +46,7 @@ def fit(
     validate_every: int | None = None,
     describe: Callable[[dict[str, float]], str] = describe_classifier,
     advice: str = ADVICE,
+    notes: program_notes.ProgramNotes = program_notes.NONE,
 ) -> loop.Fitted:
     """Trains from the last checkpoint in `directory`, or from `state` where there is none.
 
@@ -64,6 +65,7 @@ def fit(
       validate_every: steps between two validations; default: as checkpoints.
       describe: what the progress shows; default: a classifier's loss and accuracy.
       advice: what to do about a training that diverges; default: a classifier's.
+      notes: of the step's program.
 
     Raises:
       UserError: training diverged, all checkpoints are damaged, the disk is full.
@@ -80,7 +82,13 @@ def fit(
             print(f"continuing  from step {start:,} of {num_steps:,}", flush=True)
         log = stack.enter_context(contextlib.closing(_open_log(directory, resume_step=start)))
         progress = stack.enter_context(
-            contextlib.closing(Progress(num_steps * batch_size, done=start * batch_size))
+            contextlib.closing(
+                Progress(
+                    num_steps * batch_size,
+                    done=start * batch_size,
+                    hint_for_long=forecast.hint_for_long(),
+                )
+            )
         )
         fitted = loop.Loop(
             step=step,
@@ -97,6 +105,7 @@ def fit(
             progress=progress,
             checkpoints=checkpoints,
             stop=stop,
+            notes=notes,
         ).run(state, stack.enter_context(contextlib.closing(batches(start))))
     if not fitted.finished and int(fitted.state.step):
         print(f"saved       step {int(fitted.state.step):,} of {num_steps:,}", flush=True)

@@ -7,8 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
+from dreamda_jax.runtime import program_notes
+from dreamda_jax.runtime.program_notes import ProgramNotes
+
 _SILENT_SECONDS = 3.0
 _LINE_EVERY_SECONDS = 30.0
+_COMPILED_IN = "seconds_to_compile"
 
 
 @contextlib.contextmanager
@@ -39,15 +43,26 @@ class Compiling:
 
     Args:
       what: is compiled, such as "the training step".
+      notes: of the program; they tell how long it took the last time, and are told this time's.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, notes: ProgramNotes = program_notes.NONE) -> None:
         self._what: str | None = what
+        self._notes = notes
 
     def __call__(self) -> contextlib.AbstractContextManager[None]:
         """To be entered around every call."""
         what, self._what = self._what, None
-        return waiting(f"compiling {what}") if what else contextlib.nullcontext()
+        return self._first(what) if what else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def _first(self, what: str) -> Iterator[None]:
+        before = self._notes.number(_COMPILED_IN)
+        last_time = "" if before is None else f", {before:.0f} s the last time"
+        started = time.monotonic()
+        with waiting(f"compiling {what}{last_time}"):
+            yield
+        self._notes.put(**{_COMPILED_IN: time.monotonic() - started})
 
 
 def _speak(text: str, started: float, ended: threading.Event, out: TextIO) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.sources.subset import Subset
-from dreamda_jax.runtime import devices
+from dreamda_jax.runtime import devices, program_notes
 from dreamda_jax.runtime.heartbeat import Compiling
 from dreamda_jax.runtime.progress import Progress
 from dreamda_jax.runtime.sweep import View
@@ -34,6 +34,7 @@ def sweep(
     directory: Path,
     stop: threading.Event,
     note: str,
+    notes: program_notes.ProgramNotes = program_notes.NONE,
 ) -> dict[str, np.ndarray] | None:
     """Runs every image of a set through `predict`.
 
@@ -45,6 +46,7 @@ def sweep(
       directory: where finished portions lie until the whole is done; made if absent.
       stop: ends it between two batches.
       note: shown in the progress.
+      notes: of the program.
 
     Returns:
       Arrays [n, ...] by name: those of `predict`, with "labels" int32 and "decoded" bool (False:
@@ -54,7 +56,7 @@ def sweep(
     starts = range(0, len(source), _PORTION)
     files = [directory / f"{start:09d}.npz" for start in starts]
     known = [_read(file) for file in files]
-    compiling = Compiling(f"the predictions of {note}")
+    compiling = Compiling(f"the predictions of {note}", notes)
     done = sum(len(portion["labels"]) for portion in known if portion)
     with contextlib.closing(Progress(len(source), done=done)) as progress:
         for place, start in enumerate(starts):
@@ -71,6 +73,8 @@ def sweep(
                     progress.add(len(made[-1]["labels"]), note=note)
                     for message in batch.broken:
                         print(f"left out    {message}", flush=True)
+            if progress.seconds_each is not None:
+                notes.put(seconds_each=progress.seconds_each)
             known[place] = _join(made)
             if devices.process_index() == 0:
                 _write(files[place], known[place])

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.runtime import program_notes
 from dreamda_jax.runtime.checkpoint import Checkpoints
 from dreamda_jax.runtime.heartbeat import Compiling, waiting
 from dreamda_jax.runtime.log import NoLog, TrainingLog
@@ -63,6 +64,8 @@ class Loop:
       progress: what a person sees.
       checkpoints: where states go.
       stop: when set, the state is saved and the loop ends.
+      notes: of the step's program; they are told how long a step took, with its share of
+        validations and checkpoints.
     """
 
     step: Step
@@ -79,6 +82,7 @@ class Loop:
     progress: Progress
     checkpoints: Checkpoints
     stop: threading.Event
+    notes: program_notes.ProgramNotes = program_notes.NONE
 
     def __post_init__(self) -> None:
         self._pending: collections.deque = collections.deque()  # (step, metrics on the device)
@@ -86,6 +90,7 @@ class Loop:
         self._loss = math.nan
         self._seconds, self._images = 0.0, 0
         self._since: float | None = None
+        self._first: tuple[int, float] | None = None  # step and time after the first portion
 
     def run(self, state: TrainState, batches: Iterator[Any]) -> Fitted:
         """Trains from where `state` stands to the last step.
@@ -99,7 +104,7 @@ class Loop:
             step or a later one is written.
         """
         first = self._saved = int(state.step)
-        compiling = Compiling("the training step")
+        compiling = Compiling("the training step", self.notes)
         for done in range(first + 1, self.num_steps + 1):
             if self.stop.is_set():
                 break
@@ -122,6 +127,9 @@ class Loop:
         if step > self._saved:  # stopped between two checkpoints
             self.checkpoints.save(step, state)
         self.checkpoints.wait()
+        if self._first is not None and step > self._first[0]:
+            seconds = time.monotonic() - self._first[1]
+            self.notes.put(seconds_each=seconds / (step - self._first[0]))
         return Fitted(state, step >= self.num_steps, self._loss, self._seconds, self._images)
 
     def _pause(self, state: TrainState, step: int, *, validate: bool, save: bool) -> None:
@@ -157,6 +165,7 @@ class Loop:
             self._seconds += now - self._since
             self._images += count * self.batch_size
         self._since = now
+        self._first = self._first or (fetched[-1][0], now)
         self.progress.add(count * self.batch_size, note=self.describe(means))
 
     def _diverged(self, step: int, metrics: dict[str, Any]) -> Diverged:

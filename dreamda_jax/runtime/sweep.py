@@ -15,7 +15,7 @@ from dreamda_jax.data.feature_store import Features, FeatureStore
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.data.transforms import Crop
 from dreamda_jax.errors import UserError
-from dreamda_jax.runtime import agreement, devices
+from dreamda_jax.runtime import agreement, devices, forecast, program_notes
 from dreamda_jax.runtime.heartbeat import Compiling
 from dreamda_jax.runtime.progress import Progress
 
@@ -105,6 +105,7 @@ def sweep(
     cache: Path,
     stop: threading.Event,
     note: str,
+    notes: program_notes.ProgramNotes = program_notes.NONE,
 ) -> Swept | None:
     """Takes every channel of every image, or finds it in the cache.
 
@@ -115,6 +116,7 @@ def sweep(
       cache: see `feature_store`.
       stop: ends it between two batches; what is done is kept.
       note: shown in the progress.
+      notes: of the networks.
 
     Returns:
       The features, or None if `stop` was set.
@@ -140,7 +142,7 @@ def sweep(
         for channel in channels
     ]
     start_together(stores)
-    if not _fill(source, channels, stores, view=view, stop=stop, note=note):
+    if not _fill(source, channels, stores, view=view, stop=stop, note=note, notes=notes):
         return None
     agreement.barrier("features")
     features = {store.name: store.read() for store in stores}
@@ -170,6 +172,7 @@ def _fill(
     view: View,
     stop: threading.Event,
     note: str,
+    notes: program_notes.ProgramNotes,
 ) -> bool:
     todo = [pair for pair in zip(channels, stores, strict=True) if not pair[1].finished]
     if not todo:
@@ -177,11 +180,13 @@ def _fill(
     first = min(store.done for _, store in todo)
     rest = Subset(source, range(first, len(source)))
     with (
-        contextlib.closing(Progress(len(source), done=first)) as progress,
+        contextlib.closing(
+            Progress(len(source), done=first, hint_for_long=forecast.hint_for_long())
+        ) as progress,
         contextlib.closing(view.batches(rest)) as batches,
     ):
         pending: list[Callable[[], None]] = []
-        compiling = Compiling("the networks that look at images")
+        compiling = Compiling("the networks that look at images", notes)
         for number, batch in enumerate(batches):
             if stop.is_set():
                 break
@@ -198,6 +203,8 @@ def _fill(
             progress.add(min(view.batch_size, len(rest) - number * view.batch_size), note=note)
         for finish in pending:
             finish()
+        if progress.seconds_each is not None:
+            notes.put(seconds_each=progress.seconds_each)
     _save(todo)
     return all(store.finished for store in stores)
 

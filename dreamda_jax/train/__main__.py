@@ -79,6 +79,7 @@ def _summary(parts: "build.Training") -> str:
     from dreamda_jax.runtime import devices, flops
     from dreamda_jax.runtime.state import initial_variables
     from dreamda_jax.train import programs, summary
+    from dreamda_jax.train.duration import time_of_training
     from dreamda_jax.train.methods import describe
 
     module = programs.open_module(parts)
@@ -107,6 +108,7 @@ def _summary(parts: "build.Training") -> str:
         method=description.text,
         forward_flops=forward,
         num_views=description.num_views,
+        time=time_of_training(parts, description, forward_flops=forward),
         output=parts.job.output,
     )
 

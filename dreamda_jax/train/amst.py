@@ -22,6 +22,7 @@ from dreamda_jax.train.best import METRIC
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.labelling import Labelling
 from dreamda_jax.train.output import TrainingOutput, training_stream
+from dreamda_jax.train.programs import notes_of
 from dreamda_jax.train.self_training_programs import (
     SelfTrainingPrograms,
     View,
@@ -135,6 +136,7 @@ class AmstTraining:
             batch_size=parts.recipe.batch_size,
             steps_per_epoch=len(parts.real or ()) / parts.recipe.batch_size,
             stop=stop,
+            notes=notes_of(parts, "stage 1"),
         )
 
     def _stage2(
@@ -200,6 +202,7 @@ class AmstTraining:
             batch_size=parts.recipe.batch_size * (1 + ratio),
             steps_per_epoch=parts.steps_per_epoch,
             stop=stop,
+            notes=notes_of(parts, "stage 3"),
         )
 
     def _batches(

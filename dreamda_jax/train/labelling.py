@@ -17,6 +17,7 @@ from dreamda_jax.runtime import devices, image_sweep
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.build_self_training import LABELLINGS
 from dreamda_jax.train.output import whole_set_view
+from dreamda_jax.train.programs import notes_of
 from dreamda_jax.train.reference_labels import clip_probabilities
 from dreamda_jax.train.self_training_programs import SelfTrainingPrograms, stage_key
 from dreamda_jax.types import Params
@@ -121,6 +122,7 @@ class Labelling:
             directory=directory / _JUDGED,
             stop=stop,
             note="stage 2",
+            notes=notes_of(self._parts, "stage 2"),
         )
         if found is None:
             return None

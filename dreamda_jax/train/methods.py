@@ -36,17 +36,19 @@ class Description(NamedTuple):
     Attributes:
       text: in words.
       num_views: images that the network sees in a run, each view of each counted.
+      stages: of a run, with the steps or images of each.
     """
 
     text: str
     num_views: float
+    stages: tuple[tuple[str, float], ...]
 
 
 def describe(parts: Training) -> Description:
     """What `open_method` would train."""
     batch, steps, of = parts.recipe.batch_size, parts.num_steps, parts.self_training
     if of is None:
-        return Description("supervised", batch * steps)
+        return Description("supervised", batch * steps, (("supervised", steps),))
     if parts.job.method == "softmatch":
         ratio = of.softmatch.unlabelled_ratio
         drawn = f", {of.softmatch.num_labels:,} of them drawn" if of.softmatch.num_labels else ""
@@ -54,6 +56,7 @@ def describe(parts: Training) -> Description:
             f"softmatch, {of.consistency.weighting} weights, {ratio} of "
             f"{len(of.unlabelled or ()):,} unlabelled images to each labelled one{drawn}",
             batch * steps * (1 + 2 * ratio),
+            (("softmatch", steps),),
         )
     amst = of.amst
     labelled = 2 if amst.labelled_views == "both" else 1
@@ -64,4 +67,9 @@ def describe(parts: Training) -> Description:
         2 * batch * parts.stage1_steps
         + amst.max_rounds * batch * steps * (labelled + unlabelled)
         + amst.max_rounds * len(parts.synthetic or ()) / 3,  # stage 2 only looks
+        (
+            ("stage 1", parts.stage1_steps),
+            ("stage 2", amst.max_rounds * len(parts.synthetic or ())),
+            ("stage 3", amst.max_rounds * steps),
+        ),
     )

@@ -32,7 +32,8 @@ from dreamda_jax.train.summary import RunResult
 from dreamda_jax.types import Params
 
 _EVALUATION_BATCH = 256
-_RESULT = "result.json"
+RESULT = "result.json"
+"""What a run leaves last, in its directory."""
 
 
 class TrainingOutput:
@@ -63,7 +64,7 @@ class TrainingOutput:
 
     def result(self) -> RunResult | None:
         """Of a run that ended before."""
-        file = self.directory / _RESULT
+        file = self.directory / RESULT
         return RunResult(**json.loads(file.read_bytes())["result"]) if file.exists() else None
 
     def best(self, directory: Path) -> Best:
@@ -174,7 +175,7 @@ class TrainingOutput:
             "confusion": confusion.tolist(),
             "left_out": sorted(self._broken),
         }
-        atomic.write_atomically(self.directory / _RESULT, atomic.to_json(content))
+        atomic.write_atomically(self.directory / RESULT, atomic.to_json(content))
 
 
 def whole_set_view(

@@ -11,7 +11,7 @@ import numpy as np
 
 from dreamda_jax.data.evaluation_stream import EvaluationBatch
 from dreamda_jax.models.classifiers import pretrained
-from dreamda_jax.runtime import devices, loop
+from dreamda_jax.runtime import devices, loop, program_notes
 from dreamda_jax.runtime.state import TrainState, initial_variables, new_state
 from dreamda_jax.runtime.step import make_step
 from dreamda_jax.train import accuracy
@@ -125,6 +125,30 @@ class Programs:
     ) -> np.ndarray:
         """int64 [classes, classes] of a whole set; rows are true labels."""
         return accuracy.evaluate(step or self._evaluate, variables, batches, mesh=self.mesh)
+
+
+def notes_of(parts: Training, stage: str) -> program_notes.ProgramNotes:
+    """What earlier runs left word of a stage's step, which takes as long at any learning rate.
+
+    Args:
+      parts: the checked configuration.
+      stage: such as "supervised" or "stage 3".
+    """
+    recipe, of = parts.recipe, parts.self_training
+    depends_on = {
+        "classifier": dataclasses.replace(parts.classifier, weights=""),
+        "image_size": parts.image_size,
+        "canvas": parts.canvas,
+        "num_classes": len(parts.label_names),
+        "batch_size": recipe.batch_size,
+        "optimizer": recipe.optimizer,
+        "averaged": recipe.ema_decay > 0,
+        "augment": parts.augment,
+        "fsdp": parts.job.fsdp,
+        "num_workers": parts.loader.num_workers,
+        "self_training": None if of is None else (of.strong, of.consistency, of.amst, of.softmatch),
+    }
+    return program_notes.notes_of(f"train, {stage}", depends_on)
 
 
 def open_module(parts: Training) -> nn.Module:

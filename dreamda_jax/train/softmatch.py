@@ -14,6 +14,7 @@ from dreamda_jax.data.sources.subset import draw_labelled
 from dreamda_jax.runtime import devices
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.output import TrainingOutput, training_stream
+from dreamda_jax.train.programs import notes_of
 from dreamda_jax.train.self_training_programs import SelfTrainingPrograms, classifier_of
 from dreamda_jax.train.summary import RunResult
 
@@ -63,6 +64,7 @@ class SoftMatchTraining:
                 batch_size=parts.recipe.batch_size * (1 + ratio),
                 steps_per_epoch=parts.steps_per_epoch,
                 stop=stop,
+                notes=notes_of(parts, "softmatch"),
             )
             return output.conclude(fitted, best, output.directory) if fitted.finished else None
 

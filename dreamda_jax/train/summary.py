@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
+from dreamda_jax.runtime import forecast
+
+_LABEL_WIDTH = 12
 
 
 class RunResult(NamedTuple):
@@ -48,6 +51,7 @@ def start(
     method: str,
     forward_flops: float,
     num_views: float,
+    time: forecast.Forecast | None,
     output: str,
 ) -> str:
     """What is about to be trained, on what, and how.
@@ -70,6 +74,7 @@ def start(
       method: in words.
       forward_flops: of the network on one image; training on it does about three times as much.
       num_views: images that the network sees in a run, each view of each counted.
+      time: of all runs that are left.
       output: the directory.
     """
     start_from = "from scratch" if weights == "scratch" else f"weights: {weights}"
@@ -87,6 +92,7 @@ def start(
             f"optimizer   {optimizer}, {schedule}",
             f"cost        about {teraflop:,.{0 if teraflop >= 100 else 2}f} TFLOP in all, "
             f"{3 * forward_flops / 1e9:.3g} GFLOP an image",
+            *forecast.lines(time, label_width=_LABEL_WIDTH),
             f"output      {output}",
         ]
     )

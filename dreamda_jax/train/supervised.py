@@ -15,7 +15,7 @@ from dreamda_jax.algorithms.augment import policy
 from dreamda_jax.runtime import devices
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.output import TrainingOutput, training_stream
-from dreamda_jax.train.programs import Programs
+from dreamda_jax.train.programs import Programs, notes_of
 from dreamda_jax.train.summary import RunResult
 from dreamda_jax.types import AnyArray, Loss
 
@@ -120,6 +120,7 @@ class SupervisedTraining:
                 batch_size=parts.recipe.batch_size,
                 steps_per_epoch=parts.steps_per_epoch,
                 stop=stop,
+                notes=notes_of(parts, "supervised"),
             )
             return output.conclude(fitted, best, output.directory) if fitted.finished else None
 

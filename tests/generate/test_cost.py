@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import fashion
 from dreamda_jax.data.sets.records import encode_image
+from dreamda_jax.generate import build, cost, run
 from dreamda_jax.generate.cost import estimated_bytes, price
-from dreamda_jax.runtime import devices
+from dreamda_jax.runtime import compilation_cache, devices
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.synthesis.sdedit import SDEdit
 
@@ -59,3 +61,33 @@ def test_the_program_that_is_priced_is_traced_once_and_is_the_one_that_runs(
         seeds_per_device=3,
     )
     assert len(traced) == 2
+
+
+def test_a_second_start_knows_the_price_and_traces_nothing(micro_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation_cache, "kept_in", lambda: tmp_path)
+    config = fashion.get_config("sdedit").to_dict()
+    config["model"]["path"], config["image"]["resolution"] = str(micro_checkpoint), 8
+    config["method"] |= {"num_inference_steps": 5, "strength": 0.6}
+    config["output"]["path"] = str(tmp_path / "set")
+    parts = build.generation(config)
+    counted = run.expect(parts, DreamDAPipeline(parts.model))
+    monkeypatch.setattr(cost, "price", None)  # would fail
+    again = run.expect(parts, DreamDAPipeline(parts.model))
+    assert again.price == counted.price
+    assert run.time_of_images(parts, again, num_images=10).is_bound
+    again.notes.put(seconds_each=0.25)
+    once_more = run.expect(parts, DreamDAPipeline(parts.model))
+    assert run.time_of_images(parts, once_more, num_images=10).seconds == 2.5
+
+
+def test_another_method_s_price_is_another(micro_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation_cache, "kept_in", lambda: tmp_path)
+    prices = []
+    for strength in (0.4, 0.8):
+        config = fashion.get_config("sdedit").to_dict()
+        config["model"]["path"], config["image"]["resolution"] = str(micro_checkpoint), 8
+        config["method"] |= {"num_inference_steps": 5, "strength": strength}
+        config["output"]["path"] = str(tmp_path / "set")
+        parts = build.generation(config)
+        prices.append(run.expect(parts, DreamDAPipeline(parts.model)).price.unet_rows)
+    assert prices[1] == pytest.approx(2 * prices[0])

@@ -6,6 +6,7 @@ from dreamda_jax.data.sets.dataset import Summary
 from dreamda_jax.generate import summary
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.generate.statistics import Statistics
+from dreamda_jax.runtime.forecast import from_last_run
 
 
 def test_summaries():
@@ -21,11 +22,13 @@ def test_summaries():
         num_variants=10,
         resolution=512,
         price=price,
+        time=from_last_run(0.25, unit="image", count=600),
         num_bytes=3_400_000_000,
         output="out",
     )
     assert "600 to make with dreamda, 10 per seed (400 are there already)" in text
     assert "15.0 U-Net rows, 2 TFLOP per image; 1,200 TFLOP in all" in text
+    assert "250 ms per image, 2 min 30 s in all, until " in text
     assert "3.4 GB" in text
     done = Statistics(images=20, batches=2, seconds=10, device_wait_seconds=0.1)
     done.images_in_seconds, done.mean_square = 10, 2 * 4.0

@@ -24,7 +24,7 @@ def start(tmp_path, model, name, **changed):
     counts = tmp_path / f"{name}.json"
     arguments = command(tmp_path / name, model, "--config.synthesis.max_seeds=2")[3:]
     done = subprocess.run(
-        [sys.executable, "benchmarks/counted_generate.py", str(counts), *arguments],
+        [sys.executable, "benchmarks/counted_command.py", str(counts), "generate", *arguments],
         cwd=ROOT,
         env=env | changed,
         capture_output=True,

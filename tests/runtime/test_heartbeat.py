@@ -7,6 +7,7 @@ import pytest
 
 from dreamda_jax.runtime import heartbeat
 from dreamda_jax.runtime.heartbeat import Compiling, waiting
+from dreamda_jax.runtime.program_notes import ProgramNotes
 
 
 class Stream(io.StringIO):
@@ -79,3 +80,15 @@ def test_only_the_first_call_compiles(at_once, capsys, monkeypatch):
     with compiling():
         pass
     assert stream.getvalue() == said
+
+
+def test_it_is_said_how_long_compiling_took_the_last_time(at_once, tmp_path, monkeypatch):
+    notes = ProgramNotes(tmp_path / "notes.json")
+    for said in ("compiling the step …", "compiling the step, 40 s the last time …"):
+        stream = Stream(tty=False)
+        monkeypatch.setattr("sys.stderr", stream)
+        with Compiling("the step", notes)():
+            assert stream.spoken.wait(60)
+        assert stream.getvalue().startswith(said)
+        assert notes.number("seconds_to_compile") < 40
+        notes.put(seconds_to_compile=40.2)

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from dreamda_jax.runtime import loop as loop_file
 from dreamda_jax.runtime.checkpoint import Checkpoints
 from dreamda_jax.runtime.log import TrainingLog, read_log
 from dreamda_jax.runtime.loop import Diverged, Loop
+from dreamda_jax.runtime.program_notes import NONE, ProgramNotes
 from dreamda_jax.runtime.progress import Progress
 from dreamda_jax.runtime.state import TrainState
 
@@ -66,6 +68,7 @@ def run(directory: Path, *, num_steps=20, stop_after=None, bad_step=None, valida
             progress=Progress(num_steps * 4),
             checkpoints=checkpoints,
             stop=stop,
+            notes=options.get("notes", NONE),
         )
         try:
             return loop.run(state, batches())
@@ -141,3 +144,17 @@ def test_speed_leaves_out_validation(tmp_path, monkeypatch):
     fitted = run(tmp_path, validate=validate, log_every=1)
     assert fitted.images > 0
     assert fitted.seconds < 1000.0
+
+
+def test_it_notes_how_long_a_step_takes_with_its_share_of_validations(tmp_path, monkeypatch):
+    clock = iter(range(1_000_000))
+    monkeypatch.setattr(loop_file.time, "monotonic", lambda: float(next(clock)))
+    notes = ProgramNotes(tmp_path / "notes.json")
+
+    def validate(state):
+        for _ in range(100):
+            next(clock)
+        return {}
+
+    run(tmp_path / "run", validate=validate, checkpoint_every=2, notes=notes)
+    assert notes.seconds_each > 50  # a hundred for every two steps

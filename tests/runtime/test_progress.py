@@ -41,6 +41,7 @@ def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(progress_file, "time", types.SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(tqdm.std, "time", clock)
+    monkeypatch.setattr(progress_file, "until_clock", lambda seconds: f"until +{seconds:.0f}")
     return clock
 
 
@@ -61,8 +62,8 @@ def test_rate_leaves_out_compilation_and_an_earlier_run(clock):
         progress.add(20)
     assert stream.getvalue().splitlines() == [
         "520/1000 images",  # no rate can be told yet
-        "540/1000 images, 2.00 images/s, 03:50 left",
-        "560/1000 images, 1.33 images/s, 05:30 left",
+        "540/1000 images, 2.00 images/s, 03:50 left, until +230",
+        "560/1000 images, 1.33 images/s, 05:30 left, until +330",
     ]
 
 
@@ -78,7 +79,7 @@ def test_rate_in_the_bar_leaves_out_compilation_and_an_earlier_run(clock):
     assert "520/1000" in first
     assert "?image/s" in first.split("520/1000")[1]
     last = stream.getvalue().split("540/1000")[-1]
-    assert "[00:10<03:50,  2.00image/s]" in last
+    assert "[00:10<03:50,  2.00image/s, until +230]" in last
 
 
 def test_note_and_unit_in_plain_lines(clock):
@@ -89,7 +90,7 @@ def test_note_and_unit_in_plain_lines(clock):
         progress.add(10, note)
     assert stream.getvalue().splitlines() == [
         "10/30 steps, loss 0.412, accuracy 91.2%",
-        "20/30 steps, 1.00 steps/s, 00:10 left, loss 0.412, accuracy 91.2%",
+        "20/30 steps, 1.00 steps/s, 00:10 left, until +10, loss 0.412, accuracy 91.2%",
         "30/30 steps, 1.00 steps/s, 00:00 left, loss 0.3",
     ]
 
@@ -102,6 +103,30 @@ def test_note_in_the_bar(clock):
         progress.add(10, note)
     progress.close()
     frames = stream.getvalue().split("\r")
-    assert any("20/30" in frame and "1.00step/s, loss 0.412" in frame for frame in frames)
+    assert any(
+        "20/30" in frame and "1.00step/s, until +10, loss 0.412" in frame for frame in frames
+    )
     assert "30/30" in frames[-1]
     assert "loss 0.3]" in frames[-1]
+
+
+def test_a_hint_where_more_than_an_hour_is_left(clock):
+    stream = io.StringIO()
+    progress = Progress(total=1_000, stream=stream, hint_for_long="take fewer")
+    for seconds in (100, 10, 10, 10, 10):
+        clock.now += seconds
+        progress.add(2)
+    # 990 images at 5 s; said once, when half a minute has been measured
+    warned = [line for line in stream.getvalue().splitlines() if line == "warning: take fewer"]
+    assert len(warned) == 1
+    before = stream.getvalue().split("warning")[0].splitlines()[-1]
+    assert before.startswith("8/1000 images")
+
+
+def test_no_hint_where_less_is_left(clock):
+    stream = io.StringIO()
+    progress = Progress(total=100, stream=stream, hint_for_long="take fewer")
+    for _ in range(8):
+        clock.now += 10
+        progress.add(2)
+    assert "warning" not in stream.getvalue()

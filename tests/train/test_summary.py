@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
+from dreamda_jax.runtime.forecast import from_last_run
 from dreamda_jax.train import summary
 from dreamda_jax.train.summary import RunResult, closing_table
 
@@ -76,12 +77,14 @@ def test_start():
     }
     settings |= {"num_runs": 2, "forward_flops": 8.2e9, "num_views": 3 * 128 * 10_000}
     settings |= {"method": "amst, labels: amst"}
+    settings |= {"time": from_last_run(0.5, unit="step", count=20_000)}
     text = summary.start(weights="in1k.safetensors", **settings)
     assert "resnet50, 23.53 M parameters, weights: in1k.safetensors" in text
     assert "400 real + 4,000 synthetic images of 10 classes, 224x224" in text
     assert "10,000, batches of 128, 290.9 epochs, 2 runs\n" in text
     # 3 · 8.2e9 · three views of 128 · 10,000 · 2 runs
     assert "about 188,928 TFLOP in all, 24.6 GFLOP an image" in text
+    assert "\ntime        500 ms per step, 2 h 46 min in all, until " in text
     assert "\nmethod      amst, labels: amst\n" in text
     assert "SGD 0.1, momentum 0.9, cosine to 0" in text
     scratch = summary.start(weights="scratch", **{**settings, "num_synthetic": 0})

@@ -101,6 +101,14 @@ def find_checkpoint(
     )
 
 
+def config_digest(files: CheckpointFiles) -> str:
+    """SHA-256 (hex) of the networks' config files: what shapes programs, whatever the weights."""
+    digest = hashlib.sha256()
+    for file in (files.unet.config, files.vae.config, files.text_encoder.config, files.scheduler):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def checkpoint_fingerprint(path: str | os.PathLike[str], *, revision: str | None = None) -> str:
     """Hash a checkpoint so that another one under the same name is noticed, without reading it all.
 
