@@ -163,9 +163,9 @@ CHIPS = {
         source=f"{_NVIDIA}/h200/",
         kinds=["NVIDIA H200", "NVIDIA H200 141GB HBM3e"],  # of the driver, and of OpenXLA's card
     ),
-    # NVIDIA prints the rates of eight with sparsity: 36 and 18 PFLOP/s. The bandwidth is clock times
-    # bus width as CUDA says them (https://github.com/openxla/xla,
-    # xla/backends/gpu/target_config/specs/b200.txtpb), which is printed as 8 TB/s elsewhere.
+    # NVIDIA prints the rates of eight with sparsity: 36 and 18 PFLOP/s. The bandwidth is clock
+    # times bus width as CUDA says them (https://github.com/openxla/xla,
+    # xla/backends/gpu/target_config/specs/b200.txtpb), which others print as 8 TB/s.
     "b200": _gpu(
         "B200 SXM 180 GB",
         191_514_411_008,
