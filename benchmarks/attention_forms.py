@@ -63,7 +63,7 @@ def compile_attention(name: str, count: int, *, is_fused: bool) -> tuple[int, in
     import jax
     import jax.numpy as jnp
 
-    from dreamda_jax.models.stable_diffusion.fused_attention import for_platform, fused_attention
+    from dreamda_jax.models.stable_diffusion.fused_attention import for_device, fused_attention
     from dreamda_jax.models.stable_diffusion.model import FlaxAttention
     from dreamda_jax.plan import devices
     from dreamda_jax.plan.compiling import Compiled, compile_program
@@ -76,7 +76,7 @@ def compile_attention(name: str, count: int, *, is_fused: bool) -> tuple[int, in
     params, hidden = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=sharding), (params, hidden)
     )
-    form = for_platform(device.platform, jnp.bfloat16)
+    form = for_device(device, jnp.bfloat16)
 
     def call(params: Any, hidden: Any) -> Any:
         if not is_fused:
@@ -109,7 +109,7 @@ def compile_unet(name: str, count: int, *, is_fused: bool) -> tuple[int, int, fl
         dtype="bfloat16",
     )
     if is_fused:
-        model = model.with_attention_for(device.platform)
+        model = model.with_attention_for(device)
     sharding = jax.sharding.SingleDeviceSharding(device)
 
     def shaped(shape: tuple[int, ...], dtype: Any) -> Any:

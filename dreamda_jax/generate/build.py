@@ -95,7 +95,7 @@ def generation(config: dict[str, Any]) -> Generation:
         notes.append(f"prompts   {given.about()}")
     model = loading.open_model(files, dtype=checkpoint.dtype)
     if checkpoint.attention == "auto":
-        model = model.with_attention_for(devices.platform())
+        model = model.with_attention_for(devices.local_device())
     with binding.as_user_error("method"):
         method.check(model)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take

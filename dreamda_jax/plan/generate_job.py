@@ -47,7 +47,7 @@ def generate_job(
     )
     model = networks.value
     if checkpoint.attention == "auto":
-        model = model.with_attention_for(devices[0].platform)
+        model = model.with_attention_for(devices[0])
     images = stand_ins.open_images(config["source"], num_images=num_images, num_classes=num_classes)
     method = build.open_method(config, label_names=images.value.label_names)
     num_seeds = len(images.value)

@@ -93,7 +93,7 @@ CHIPS = {
         15_843_721_216,
         {"float16": 65, "float32": 8.1},
         320,
-        source="https://www.nvidia.com/en-us/data-center/tesla-t4/",
+        source=f"{_NVIDIA}/tesla-t4/",
         kinds=["Tesla T4", "NVIDIA T4"],
     ),
     "l4": _gpu(
@@ -163,13 +163,15 @@ CHIPS = {
         source=f"{_NVIDIA}/h200/",
         kinds=["NVIDIA H200", "NVIDIA H200 141GB HBM3e"],  # of the driver, and of OpenXLA's card
     ),
-    # NVIDIA prints the rates of eight with sparsity, 36 and 18 PFLOP/s.
+    # NVIDIA prints the rates of eight with sparsity: 36 and 18 PFLOP/s. The bandwidth is clock
+    # times bus width as CUDA says them (https://github.com/openxla/xla,
+    # xla/backends/gpu/target_config/specs/b200.txtpb), which others print as 8 TB/s.
     "b200": _gpu(
         "B200 SXM 180 GB",
         191_514_411_008,
         _tensor(2250, 1125),
-        7700,
-        source="https://lenovopress.lenovo.com/lp2226-thinksystem-nvidia-b200-180gb-1000w-gpu",
+        7672,
+        source=f"{_NVIDIA}/hgx/",
         kinds=["NVIDIA B200"],
     ),
 }

@@ -44,9 +44,14 @@ def process_count() -> int:
     return jax.process_count()
 
 
+def local_device() -> jax.Device:
+    """The first that this process drives; the others are of its kind."""
+    return jax.local_devices()[0]
+
+
 def platform() -> str:
     """What this process's devices are: "cpu", "gpu" or "tpu"."""
-    return jax.local_devices()[0].platform
+    return local_device().platform
 
 
 def describe_devices() -> str:

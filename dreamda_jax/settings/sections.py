@@ -25,7 +25,7 @@ class Model:
       revision: branch, tag or commit of a hub id.
       dtype: of parameters and network computation; scheduler arithmetic is always float32.
       attention: of the U-Net's image tokens to each other when images are made: "auto" takes a
-        fused kernel on GPUs (bfloat16) and TPUs, "plain" none.
+        fused kernel on GPUs since Ampere (bfloat16) and TPUs, "plain" none.
     """
 
     path: str

@@ -12,6 +12,7 @@ import jax
 import pytest
 
 from configs import fashion
+from dreamda_jax.models.stable_diffusion import fused_attention
 from dreamda_jax.plan import devices, targets
 from dreamda_jax.plan.compiling import Compiled, TooLarge, compile_program
 from dreamda_jax.plan.finetune_job import finetune_job
@@ -137,6 +138,14 @@ def test_a_synthesis_is_compiled_for_every_card(config, name):
     found = compiled(job, 4)
     assert found.memory.total > job.parameter_bytes
     assert found.traffic.memory_bytes > 0
+
+
+def test_a_topology_s_devices_say_which_attention_suits_them():
+    forms = {
+        name: fused_attention.for_device(target_devices(name)[0], "bfloat16") for name in CARDS
+    }
+    assert forms.pop("t4") == "plain"
+    assert set(forms.values()) == {"cudnn"}
 
 
 @TARGETS

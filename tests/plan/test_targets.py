@@ -98,7 +98,7 @@ def test_cards_say_what_the_table_says():
         kind = re.search(r'device_description_str: "(.*)"', text)[1]
         assert chip.memory == memory * GPU_SHARE
         # Clock times bus width against the data sheet's rounded figure.
-        assert bandwidth == pytest.approx(chip.bandwidth, rel=5e-3)
+        assert bandwidth == pytest.approx(chip.bandwidth, rel=2e-3)
         assert chip_of(SimpleNamespace(device_kind=kind)) is chip
 
 

@@ -1,4 +1,4 @@
-"""Self-attention by kernels that never write the scores to memory, chosen by platform.
+"""Self-attention by kernels that never write the scores to memory, chosen by device.
 
 Stable Diffusion 1.5 at 512 pixels attends among 4,096 tokens: the plain form writes 8 heads of
 4,096² scores for every row and reads them back, which is most of the memory traffic of a step.
@@ -21,16 +21,24 @@ Attention = Literal["plain", "cudnn", "flash"]
 Heads = Float[Array, "r s h d"]
 
 _MIN_TOKENS = 1024
+_CUDNN_CAPABILITY = 8  # major: since Ampere
 _BLOCK = 512  # tokens of queries, and of keys, that a TPU holds in its fast memory at a time
 
 
-def for_platform(platform: str, dtype: Any) -> Attention:
-    """Which form suits a platform as JAX names it, "cpu", "gpu", "cuda" or "tpu"."""
-    if platform == "tpu":
+def for_device(device: jax.Device, dtype: Any) -> Attention:
+    """Which form suits a device, which may be one of a topology that is only compiled for.
+
+    cuDNN's kernel takes 16-bit numbers and needs compute capability 8.0
+    (https://github.com/NVIDIA/TransformerEngine, common/fused_attn/fused_attn.cpp), so a T4, which
+    has 7.5, takes the plain form. XLA would compile the other for it all the same.
+    """
+    if device.platform == "tpu":
         return "flash"
-    # cuDNN's kernel takes 16-bit numbers only.
-    is_short = jnp.dtype(dtype).itemsize == 2
-    return "cudnn" if platform in ("gpu", "cuda") and is_short else "plain"
+    if device.platform not in ("gpu", "cuda") or jnp.dtype(dtype).itemsize != 2:
+        return "plain"
+    major = device.compute_capability.partition(".")[0]  # "8" of "8.0"; AMD's is such as "gfx90a"
+    is_new = major.isdigit() and int(major) >= _CUDNN_CAPABILITY
+    return "cudnn" if is_new else "plain"
 
 
 def fused_attention(*, attention_class: type[nn.Module], attention: Attention) -> Interceptor:

@@ -25,7 +25,7 @@ from dreamda_jax.models.flax_modules import (
 from dreamda_jax.models.stable_diffusion.corrections import pytorch_corrections
 from dreamda_jax.models.stable_diffusion.fused_attention import (
     Attention,
-    for_platform,
+    for_device,
     fused_attention,
 )
 from dreamda_jax.models.stable_diffusion.reproducible_attention import reproducible_attention
@@ -237,9 +237,9 @@ class StableDiffusion:
             self, text_encoder=FlaxCLIPTextModule(config, dtype=self.dtype), tokenizer=tokenizer
         )
 
-    def with_attention_for(self, platform: str) -> "StableDiffusion":
-        """The same networks with the form of attention that suits a platform, such as "tpu"."""
-        return dataclasses.replace(self, attention=for_platform(platform, self.dtype))
+    def with_attention_for(self, device: jax.Device) -> "StableDiffusion":
+        """The same networks with the form of attention that suits a device."""
+        return dataclasses.replace(self, attention=for_device(device, self.dtype))
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """Shape (channels, h, w) of one image's latents at `resolution`².
