@@ -21,6 +21,7 @@ from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.runtime.log import read_log
 from tests.support.paths import ROOT
 from tests.support.runs.commands import COMMANDS, CONFIG
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 RUNS = ROOT / "tests" / "support" / "runs" / "v0_1"
 
@@ -44,7 +45,7 @@ def go_on(directory: Path, name: str, *more: str, code: int = 0) -> subprocess.C
         env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=HANG_GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr

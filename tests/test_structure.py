@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 PACKAGE = ROOT / "dreamda_jax"
 FILES = {
@@ -189,7 +190,7 @@ def test_every_entry_point_answers_help(entry):
         [sys.executable, "-m", f"dreamda_jax.{entry}", "--help"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

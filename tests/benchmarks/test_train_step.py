@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,7 @@ FORWARD = 2 * (
 def benchmark(*flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "benchmarks/train_step.py", *SMALLEST, *flags]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_GUARD_SECONDS, check=False
     )
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from PIL import Image
 from dreamda_jax.data.loader import load_seeds
 from dreamda_jax.data.sources import Example, open_source
 from dreamda_jax.errors import UserError
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -130,16 +131,32 @@ def test_other_errors_surface_from_a_worker_and_closing_early_stops_it():
     assert next(seeds, None) is None
 
 
+class Counted:
+    """A source that knows which of its images were read."""
+
+    def __init__(self, source):
+        self.source, self.read = source, set()
+        self.name, self.label_names = source.name, source.label_names
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        self.read.add(index)
+        return self.source[index]
+
+
 def test_closing_early_in_threads():
-    seeds = load_seeds(open_source("sample"), range(200), resolution=64, crop="center")
+    threads, source = set(threading.enumerate()), Counted(open_source("sample"))
+    seeds = load_seeds(source, range(200), resolution=64, crop="center", prefetch=16)
     next(seeds)
-    start = time.monotonic()
     seeds.close()
-    assert time.monotonic() - start < 2
+    wait_until(lambda: set(threading.enumerate()) <= threads)
+    assert source.read <= set(range(1 + 16))  # and not all of them
 
 
 PARENT = """
-import multiprocessing, time
+import multiprocessing, signal
 from dreamda_jax.data.loader import load_seeds
 from dreamda_jax.data.sources import open_source
 if __name__ == "__main__":
@@ -147,7 +164,7 @@ if __name__ == "__main__":
         open_source("sample"), range(200), resolution=64, crop="center", num_workers=1)
     next(seeds)
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 
@@ -166,10 +183,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    deadline = time.monotonic() + 10
-    while any(os.path.exists(f"/proc/{pid}") for pid in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
 
 
 @pytest.mark.parametrize(

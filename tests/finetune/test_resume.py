@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,21 @@ from dreamda_jax.runtime.log import read_log
 from tests.support.paths import ROOT
 from tests.support.small_finetuning import make_config, run
 from tests.support.small_training import StopAfter
+from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
+# It stands still between the first checkpoint and the end, which it would else reach in no time.
 SCRIPT = """
-import functools, json, sys
+import json, sys
 from dreamda_jax.finetune import __main__ as finetune
 from dreamda_jax.runtime import interrupt
-sys.exit(interrupt.exit_code(functools.partial(finetune._finetune, json.loads(sys.argv[1]), False)))
+from tests.support.held import HeldStop
+from tests.support.waiting import HANG_GUARD_SECONDS
+interrupt._GRACE_SECONDS = HANG_GUARD_SECONDS
+def job(stop):
+    return finetune._finetune(json.loads(sys.argv[1]), False, HeldStop(stop, sys.argv[2]))
+sys.exit(interrupt.exit_code(job))
 """
 OPTIONS = {"num_steps": 12, "checkpoint_every": 3, "accumulation": 2}
 
@@ -36,18 +42,9 @@ def whole(tmp_path_factory, micro_checkpoint):
     return directory, directory / "whole"
 
 
-def start(config: dict) -> subprocess.Popen:
-    command = [sys.executable, "-c", SCRIPT, json.dumps(config)]
+def start_and_hold(config: dict, written: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", SCRIPT, json.dumps(config), str(written)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    for _ in range(3000):
-        if path.exists():
-            return
-        assert process.poll() is None, "it ended before it was stopped"
-        time.sleep(0.02)
-    raise AssertionError(f"{path} did not appear")
 
 
 def assert_same_result(output: Path, expected: Path) -> None:
@@ -61,14 +58,15 @@ def test_a_stopped_run_gives_the_same_bytes(whole, micro_checkpoint, signum):
     directory, expected = whole
     output = directory / f"stopped-{signum.value}"
     config = make_config(directory, micro_checkpoint, output=str(output), **OPTIONS)
-    process = start(config)
-    wait_for(output / "checkpoints" / "3", process)
+    written = output / "checkpoints" / "3"
+    process = start_and_hold(config, written)
+    wait_until(written.exists, process)
     os.kill(process.pid, signum)
-    printed = process.communicate(timeout=60)[0]
-    if signum == signal.SIGTERM:
-        # Unless it was done by then, it saved the step at hand and said so.
-        assert process.returncode in (128 + signum, 0)
-        assert process.returncode == 0 or "run the same command again" in printed
+    printed = process.communicate(timeout=HANG_GUARD_SECONDS)[0]
+    assert process.returncode == (128 + signum if signum == signal.SIGTERM else -signum)
+    if signum == signal.SIGTERM:  # it saved the step at hand
+        assert "run the same command again" in printed
+    assert not (output / "result.json").exists()
     assert run(config) == 0
     assert_same_result(output, expected)
 

@@ -1,7 +1,7 @@
 """The engine: shards, skipped seeds, one compilation, stopping, failures."""
 
 import threading
-import time
+import types
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from dreamda_jax.generate import engine
 from dreamda_jax.generate.conditions import Prompts
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 VARIANTS = 2
 
@@ -136,17 +137,45 @@ def test_stop_keeps_what_is_complete(loaded, tmp_path):
     assert len(shards.missing_shards(job.layout)) == 10 - len(finished)
 
 
+class HostTime:
+    """A clock on which only encoding takes time: a second an image.
+
+    A batch is encoded when the one after it is made: its dispatch and its end have been looked up.
+    """
+
+    def __init__(self, images_per_batch, num_batches):
+        self._images_per_batch, self._num_batches = images_per_batch, num_batches
+        self._changed = threading.Condition()
+        self._seconds = self._looks = self._begun = 0
+
+    def monotonic(self):
+        with self._changed:
+            self._looks += 1
+            self._changed.notify_all()
+            return float(self._seconds)
+
+    def encode(self):
+        with self._changed:
+            batch = self._begun // self._images_per_batch
+            self._begun += 1
+            looks = 2 * min(batch + 2, self._num_batches)
+            assert self._changed.wait_for(lambda: self._looks >= looks, HANG_GUARD_SECONDS)
+            self._seconds += 1
+
+
 def test_the_wait_for_a_slow_host_is_seen(loaded, tmp_path, monkeypatch):
-    encode = records.encode_image
+    encode, clock = records.encode_image, HostTime(images_per_batch=8, num_batches=4)
 
     def slowly(*args, **kwargs):
-        time.sleep(0.6)
+        clock.encode()
         return encode(*args, **kwargs)
 
     monkeypatch.setattr(records, "encode_image", slowly)
+    monkeypatch.setattr(engine, "time", types.SimpleNamespace(monotonic=clock.monotonic))
     statistics, _ = run(make_job(loaded, tmp_path, 16, 16), map(make_seed, range(16)))
-    # 8 images a batch in 4 threads: 1.2 s of encoding, far more than this model computes.
-    assert statistics.device_wait_share > 0.3
+    # Batches 3 and 4 begin when 1 and 2 are encoded; the devices have been free since 2 and 3.
+    assert statistics.device_wait_seconds == 2 * 8
+    assert statistics.device_wait_share == 1
 
 
 def test_features_that_are_not_finite(loaded, tmp_path):

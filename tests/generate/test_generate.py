@@ -22,9 +22,10 @@ from tests.support.generate_command import (
     environment,
     generate,
     markers,
-    wait_for_markers,
 )
+from tests.support.held import held
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -60,23 +61,29 @@ def test_eight_devices_make_the_same_bytes(reference, tmp_path, micro_checkpoint
     assert contents(tmp_path / "set") == contents(reference)
 
 
+def kill_one_after_a_shard(directory, model, *, seconds):
+    """Kills it while it makes, writes or has written the next shard, beyond which it is held."""
+    before = markers(directory)
+    process = subprocess.Popen(
+        held(command(directory, model), directory / "done" / "*", count=before + 1),
+        cwd=ROOT,
+        env=environment(1),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: markers(directory) > before, process)
+    time.sleep(seconds)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
 @pytest.mark.slow
-def test_killed_five_times_the_set_is_the_same(reference, tmp_path, micro_checkpoint):
+def test_killed_four_times_the_set_is_the_same(reference, tmp_path, micro_checkpoint):
     directory, rng = tmp_path / "set", random.Random(0)
-    killed = 0
-    while killed < 5:
-        process = subprocess.Popen(
-            command(directory, micro_checkpoint),
-            cwd=ROOT,
-            env=environment(1),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for_markers(process, directory, markers(directory) + 1)
-        time.sleep(rng.uniform(0, 0.05))
-        process.kill()
-        killed += process.wait() == -signal.SIGKILL
+    for _ in range(4):
+        kill_one_after_a_shard(directory, micro_checkpoint, seconds=rng.uniform(0, 0.05))
         assert not (directory / "dataset_info.json").exists()  # metadata comes last
+    assert 4 <= markers(directory) < SEEDS // SEEDS_PER_SHARD
     done = generate(directory, micro_checkpoint)
     assert done.returncode == 0, done.stderr
     assert contents(directory) == contents(reference)
@@ -86,19 +93,17 @@ def test_killed_five_times_the_set_is_the_same(reference, tmp_path, micro_checkp
 def test_sigterm_a_second_start_and_damage(reference, tmp_path, micro_checkpoint):
     directory = tmp_path / "set"
     first = subprocess.Popen(
-        command(directory, micro_checkpoint),
+        held(command(directory, micro_checkpoint), directory / "done" / "*", count=3),
         cwd=ROOT,
         env=environment(1),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for_markers(first, directory, 3)
-    first.send_signal(signal.SIGSTOP)  # hold it there while another is started by mistake
-    second = generate(directory, micro_checkpoint)
-    first.send_signal(signal.SIGCONT)
+    wait_until(lambda: markers(directory) >= 3, first)
+    second = generate(directory, micro_checkpoint)  # by mistake
     first.send_signal(signal.SIGTERM)
-    out, _ = first.communicate(timeout=60)
+    out, _ = first.communicate(timeout=HANG_GUARD_SECONDS)
     assert second.returncode == 1
     assert "another process" in second.stderr.lower() or "in use" in second.stderr.lower()
     assert first.returncode == 128 + signal.SIGTERM

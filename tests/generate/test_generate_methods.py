@@ -8,13 +8,10 @@ from PIL import Image
 
 from dreamda_jax.data.sets import dataset, production_log
 from dreamda_jax.synthesis.registry import METHODS
-from tests.support.generate_command import (
-    command,
-    contents,
-    environment,
-    generate,
-    wait_for_markers,
-)
+from tests.support.generate_command import command, contents, environment, generate, markers
+from tests.support.held import held
+from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 
 OTHERS = [name for name in METHODS if name != "dreamda"]
 ROWS = {  # of 10 steps, guided, for each of 2 variants; SDEdit's strength is 0.6
@@ -35,17 +32,24 @@ def overrides(method: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", OTHERS)
-def test_interrupted_on_eight_devices_as_in_one_go_on_one(method, tmp_path, micro_checkpoint):
+def test_stopped_on_four_devices_and_continued_on_eight_as_in_one_go(
+    method, tmp_path, micro_checkpoint
+):
     config, whole, parts = f"configs/fashion.py:{method}", tmp_path / "whole", tmp_path / "parts"
     done = generate(whole, micro_checkpoint, *overrides(method), config=config)
     assert done.returncode == 0, done.stderr
     arguments = command(parts, micro_checkpoint, *overrides(method), config=config)
     process = subprocess.Popen(
-        arguments, env=environment(8), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        held(arguments, parts / "done" / "*"),
+        cwd=ROOT,
+        env=environment(4),  # of five batches the fourth is asked for when the first is written
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    wait_for_markers(process, parts, 1)
+    wait_until(lambda: markers(parts), process)
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=120)
+    assert process.wait(HANG_GUARD_SECONDS) == 128 + signal.SIGTERM
+    assert markers(parts) < 9
     again = generate(parts, micro_checkpoint, *overrides(method), devices=8, config=config)
     assert again.returncode == 0, again.stderr
     assert contents(parts) == contents(whole)

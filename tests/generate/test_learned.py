@@ -1,12 +1,12 @@
 """Learning every seed's embedding, shard by shard: files, order, stopping, devices, whole runs."""
 
+import glob
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import jax
@@ -26,7 +26,9 @@ from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from tests.generate.test_generate import ROOT
 from tests.support.generate_command import command as generate_command
 from tests.support.generate_command import contents, environment, generate
+from tests.support.held import held
 from tests.support.learnable_toy import CHANNELS, LearnableToy
+from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 
 TOKENS = 2
 SHAPE = (TOKENS, CHANNELS)
@@ -467,20 +469,19 @@ def test_stopped_while_it_learns_it_continues_on_two_devices(
     reference, tmp_path, micro_checkpoint, images
 ):
     directory = tmp_path / "set"
+    learnt = directory / "learned" / "*.safetensors"
+    line = generate_command(directory, micro_checkpoint, *overrides(images), config=CONFIG)
     process = subprocess.Popen(
-        generate_command(directory, micro_checkpoint, *overrides(images), config=CONFIG),
+        held(line, learnt),
         cwd=ROOT,
         env=environment(1),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 300
-    while not files(directory) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: glob.glob(str(learnt)), process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=HANG_GUARD_SECONDS)
     assert process.returncode == 128 + signal.SIGTERM, err
     assert "run the same command again to continue" in out
     kept = {name for name in files(directory) if name.endswith(".safetensors")}

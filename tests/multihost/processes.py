@@ -5,11 +5,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS
 from tests.support.xla import QUICK
 
 
@@ -30,21 +31,24 @@ def start(
     count: int,
     devices: int = 1,
     only: Sequence[int] | None = None,
+    others: Mapping[int, Sequence[str]] | None = None,
     flags: Sequence[str] = (),
     directories: Sequence[Path] = (),
 ) -> list[subprocess.Popen]:
     """The same command as every process of `count`, with the flags that make it one job.
 
-    Of them those in `only`, where that is given; each in its own one of `directories`.
+    Of them those in `only`, where that is given; each in its own one of `directories`. By index,
+    `others` are the commands of processes that run another one.
     """
-    port = free_port()
+    port, others = free_port(), others or {}
     return [
         subprocess.Popen(
             [
-                *command,
+                *others.get(index, command),
                 f"--coordinator_address=127.0.0.1:{port}",
                 f"--num_processes={count}",
                 f"--process_id={index}",
+                f"--join_timeout={HANG_GUARD_SECONDS}",
                 *flags,
             ],
             cwd=directories[index] if directories else ROOT,
@@ -57,12 +61,12 @@ def start(
     ]
 
 
-def finish(processes: Sequence[subprocess.Popen], *, timeout: float = 300) -> list[tuple[int, str]]:
+def finish(processes: Sequence[subprocess.Popen]) -> list[tuple[int, str]]:
     """(exit code, everything printed) of each."""
     done = []
     for process in processes:
         try:
-            printed = "".join(process.communicate(timeout=timeout))
+            printed = "".join(process.communicate(timeout=HANG_GUARD_SECONDS))
         except subprocess.TimeoutExpired:
             for each in processes:
                 each.kill()

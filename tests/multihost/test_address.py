@@ -1,8 +1,8 @@
 """Processes that share nothing but an object store: here fsspec's for files, by its address."""
 
+import glob
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ from dreamda_jax.runtime.log import read_log
 from tests.multihost.processes import finish, module, start, write_config
 from tests.support import small_training
 from tests.support.generate_command import command, contents, generate
+from tests.support.held import held
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.multihost
 
@@ -29,10 +31,10 @@ def test_a_set_is_made_at_an_address_by_processes_that_come_and_go(tmp_path, mic
     assert done.returncode == 0, done.stderr
     output = tmp_path / "set"
     line = command(address(output), micro_checkpoint)
-    processes = start(line, count=2)
     # Killed once somebody has made a shard, most likely before any was sent.
-    while not list(tmp_path.glob("staging/runs/*/done/*")) and processes[1].poll() is None:
-        time.sleep(0.002)
+    made = tmp_path / "staging" / "runs" / "*" / "done" / "*"
+    processes = start(line, count=2, others={1: held(line, made)})
+    wait_until(lambda: glob.glob(str(made)), processes[1])
     processes[1].send_signal(signal.SIGKILL)
     done = finish(processes)
     assert done[0][0] == 0, done
@@ -55,12 +57,11 @@ def test_a_training_at_an_address_goes_on_where_its_checkpoints_are(tmp_path):
         config["train"]["output"] = str(output) if name == "plain" else address(output)
         line = module("train", "--config", str(write_config(tmp_path / f"{name}.py", config)))
         if name == "address":
-            processes = start(line, count=2)
-            while not list(output.glob("run-0/checkpoints/4/_CHECKPOINT_METADATA")):
-                assert all(process.poll() is None for process in processes), finish(processes)
-                time.sleep(0.01)
+            written = output / "run-0" / "checkpoints" / "4" / "_CHECKPOINT_METADATA"
+            processes = start(line, count=2, others={1: held(line, written)})
+            wait_until(written.exists, *processes)
             processes[1].send_signal(signal.SIGTERM)
-            finish(processes, timeout=120)
+            finish(processes)
         done = finish(start(line, count=2))
         assert [code for code, _ in done] == [0, 0], done
         logs.append(read_log(output / "run-0"))

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,8 @@ import pytest
 from dreamda_jax.data.sets import dataset
 from tests.multihost.processes import finish, start
 from tests.support.generate_command import SEEDS, VARIANTS, command, contents, generate, markers
+from tests.support.held import held
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.multihost
 
@@ -36,10 +37,10 @@ def test_what_a_killed_process_left_is_made_by_another_number_of_them(
     reference, tmp_path, micro_checkpoint
 ):
     output = tmp_path / "set"
-    processes = start(command(output, micro_checkpoint), count=3)
+    line = command(output, micro_checkpoint)
     # Killed while it works on its first or a later shard: 9 shards, 3 for each.
-    while not list(output.glob("done/*")) and processes[1].poll() is None:
-        time.sleep(0.005)
+    processes = start(line, count=3, others={1: held(line, output / "done" / "*")})
+    wait_until(lambda: markers(output), processes[1])
     processes[1].send_signal(signal.SIGKILL)
     done = finish(processes)
     assert [code for code, _ in done] == [0, -signal.SIGKILL, 0], done
@@ -48,7 +49,7 @@ def test_what_a_killed_process_left_is_made_by_another_number_of_them(
     for _, printed in (done[0], done[2]):
         assert int(re.search(r"(\d+) shards of other processes are left", printed)[1]) >= left
         assert "is made again" not in printed  # others may be writing theirs
-    again = finish(start(command(output, micro_checkpoint), count=2))
+    again = finish(start(line, count=2))
     assert [code for code, _ in again] == [0, 0], again
     assert contents(output) == contents(reference)
     made = [(record.seed_id, record.variant) for record in dataset.read_records(output)]

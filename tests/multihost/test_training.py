@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,9 @@ import pytest
 
 from dreamda_jax.runtime.log import read_log
 from tests.multihost.processes import ROOT, environment, finish, module, start, write_config
+from tests.support.held import held
 from tests.support.small_training import make_config
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.multihost
 
@@ -49,12 +50,14 @@ def together(command):
     return output, [printed for _, printed in done]
 
 
-def wait_for(path: Path, processes: list[subprocess.Popen]) -> None:
-    deadline = time.monotonic() + 240
-    while not path.exists():
-        assert all(process.poll() is None for process in processes), finish(processes)
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def start_until_a_checkpoint(
+    line: list[str], output: Path, *, index: int
+) -> list[subprocess.Popen]:
+    """Two processes that have written one, beyond which the one of this index does not go."""
+    written = output / "run-0" / "checkpoints" / "10"
+    processes = start(line, count=2, others={index: held(line, written)})
+    wait_until(written.exists, *processes)
+    return processes
 
 
 def assert_same(output: Path, expected: Path) -> None:
@@ -88,10 +91,9 @@ def test_only_the_first_process_speaks(together):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_ends_the_others_and_the_same_command_goes_on(command, together, killed):
     line, output = command(f"killed-{killed}")
-    processes = start(line, count=2)
-    wait_for(output / "run-0" / "checkpoints" / "10", processes)
+    processes = start_until_a_checkpoint(line, output, index=killed)
     processes[killed].send_signal(signal.SIGKILL)
-    done = finish(processes, timeout=150)
+    done = finish(processes)
     assert done[killed][0] == -signal.SIGKILL
     assert done[1 - killed][0] not in (0, None)
     again = finish(start(line, count=2))
@@ -102,10 +104,9 @@ def test_a_killed_process_ends_the_others_and_the_same_command_goes_on(command, 
 
 def test_sigterm_to_one_stops_all_at_the_same_step(command, together):
     line, output = command("stopped")
-    processes = start(line, count=2)
-    wait_for(output / "run-0" / "checkpoints" / "10", processes)
+    processes = start_until_a_checkpoint(line, output, index=1)
     os.kill(processes[1].pid, signal.SIGTERM)
-    done = finish(processes, timeout=60)
+    done = finish(processes)
     # The one that was signalled knows by what; the other was told to stop by it.
     assert done[1][0] == 128 + signal.SIGTERM, done
     assert re.search(r"saved       step \d+ of 60", done[0][1])
@@ -117,13 +118,11 @@ def test_sigterm_to_one_stops_all_at_the_same_step(command, together):
 def test_one_that_comes_alone_is_told_and_does_not_hang(command):
     line, _ = command("nobody")
     processes = start(line, count=2, only=[1], flags=["--join_timeout=3"])
-    ((code, printed),) = finish(processes, timeout=60)
+    ((code, printed),) = finish(processes)
     assert code == 1
     assert "error: process 1 of 2 waited 3 s for the other processes at 127.0.0.1:" in printed
     assert "Nobody answers there" in printed
-    ((code, printed),) = finish(
-        start(line, count=2, only=[0], flags=["--join_timeout=3"]), timeout=60
-    )
+    ((code, printed),) = finish(start(line, count=2, only=[0], flags=["--join_timeout=3"]))
     assert code == 1
     assert "process 0 of 2 waited 3 s" in printed
     assert "Not all of them came" in printed

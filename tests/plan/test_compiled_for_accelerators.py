@@ -21,6 +21,7 @@ from dreamda_jax.plan.targets import parse_target
 from dreamda_jax.plan.train_job import train_job
 from dreamda_jax.runtime.chips import CHIPS, chip_of
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 targets.tell_jax(pretended_devices=0)
 
@@ -157,7 +158,7 @@ def test_fused_attention_writes_no_scores(name):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=HANG_GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 
 def plan(*flags: str, config: str = "configs/fashion.py") -> subprocess.CompletedProcess[str]:
@@ -18,7 +19,7 @@ def plan(*flags: str, config: str = "configs/fashion.py") -> subprocess.Complete
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_GUARD_SECONDS,
         check=False,
     )
 

@@ -15,6 +15,7 @@ from dreamda_jax.prompts.validation import Validator
 from dreamda_jax.prompts.wording import descriptions
 from dreamda_jax.runtime.progress import Progress
 from tests.support.chat_server import completion, fails, numbered, says, sends, sentence
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 NAMES = ("t-shirt", "shirt", "bag")
 
@@ -27,7 +28,7 @@ def job(server, tmp_path):
             "tiny",
             key_variable="TEST_KEY",
             temperature=1.0,
-            timeout=5.0,
+            timeout=HANG_GUARD_SECONDS,
             max_attempts=3,
             wait=lambda seconds: False,
             report=lambda line: None,

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from dreamda_jax.data.prompts import open_prompts
 from dreamda_jax.prompts.validation import Validator
 from tests.support.chat_server import completion, fails, hangs, says, sends, sentence
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 
 KEY = "sk-end-to-end-8c1f9e0d"
 NAMES = (
@@ -40,7 +40,7 @@ def run(output, *overrides, code=0, **variables):
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
@@ -114,9 +114,7 @@ def test_killed_and_cut_and_continued(server, path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while len(server.requests) < 4 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: len(server.requests) == 4, process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     before = path.read_bytes()
@@ -133,24 +131,22 @@ def test_killed_and_cut_and_continued(server, path):
     assert {name: len(texts) for name, texts in by_class(path).items()} == dict.fromkeys(NAMES, 4)
 
 
-def test_sigterm_ends_a_long_wait(server, path):
+def test_sigterm_ends_a_long_wait(server, path, tmp_path):
     server.moves = [says(), fails(503, Retry_After="250")]
-    process = subprocess.Popen(
-        command(path, *of(server)),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while len(server.requests) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.3)  # from the request to the wait that it leads to
+    said = tmp_path / "said"
+    with said.open("w") as stream:
+        process = subprocess.Popen(
+            command(path, *of(server)),
+            cwd=ROOT,
+            env=environment(),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    wait_until(lambda: "250.0 s before another try" in said.read_text(), process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, err
-    assert "run the same command again to continue" in out
+    assert process.wait(HANG_GUARD_SECONDS) == 128 + signal.SIGTERM, said.read_text()
+    assert "run the same command again to continue" in said.read_text()
+    assert len(server.requests) == 2  # and none after the wait
     assert len(by_class(path)["t-shirt"]) == 4
 
 

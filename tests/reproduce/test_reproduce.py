@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from PIL import Image
 
 from dreamda_jax.synthesis.registry import METHODS
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 from tests.support.xla import QUICK
 
 SEEDS, VARIANTS = 4, 2
@@ -46,7 +46,8 @@ def options() -> dict:
 
 
 def reproduce(output: Path, model: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(output, model, *arguments), timeout=400, check=False, **options())
+    line = command(output, model, *arguments)
+    return subprocess.run(line, timeout=HANG_GUARD_SECONDS, check=False, **options())
 
 
 @pytest.mark.slow
@@ -55,17 +56,15 @@ def test_two_cells_from_flags_to_pictures(tmp_path, micro_checkpoint):
     # Stopped while the first set is being made: the child hears of it and ends.
     first = subprocess.Popen(command(output, micro_checkpoint, *scales), **options())
     log = output / "cells" / "scale_0" / "generate.log"
-    deadline = time.monotonic() + 120
-    while "U-Net rows" not in (log.read_text() if log.exists() else ""):
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: log.exists() and "U-Net rows" in log.read_text(), first)
     first.send_signal(signal.SIGTERM)
-    printed, _ = first.communicate(timeout=60)
+    printed, _ = first.communicate(timeout=HANG_GUARD_SECONDS)
     assert first.returncode == 128 + signal.SIGTERM
-    assert "scale_0: generate stopped" in printed
     assert "run the same command again to continue" in printed
-    assert "stopped by SIGTERM" in log.read_text()
+    if "scale_0: generate done" not in printed:  # as it is when the signal comes late
+        assert "scale_0: generate stopped" in printed
+        # Its own words, at a clean point or, where compiling took longer than the grace, in work.
+        assert "run the same command again to continue" in log.read_text()
 
     done = reproduce(output, micro_checkpoint, *scales)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -158,7 +157,7 @@ def test_methods_are_given_with_the_file(tmp_path, micro_checkpoint):
     )
     arguments = command(tmp_path / "study", micro_checkpoint, "--study=methods", "--dry_run")
     arguments[arguments.index("configs/fashion.py")] = str(own)
-    done = subprocess.run(arguments, timeout=100, check=False, **options())
+    done = subprocess.run(arguments, timeout=HANG_GUARD_SECONDS, check=False, **options())
     assert done.returncode == 1
     assert f"{own}:" in done.stderr
     assert "takes no such method" in done.stderr

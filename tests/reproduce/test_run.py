@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 
 import pytest
 
@@ -10,6 +9,7 @@ from dreamda_jax.reproduce import progress
 from dreamda_jax.reproduce.cells import stages
 from dreamda_jax.reproduce.run import run_cells, run_child
 from tests.support.small_study import CONFIG, cell, ran, replace_stages, setup, write_json
+from tests.support.waiting import wait_until
 
 STAGES = ("generate", "evaluate", "labels", "train")
 
@@ -106,21 +106,22 @@ def test_what_failed_is_tried_again(monkeypatch, tmp_path):
 
 
 WAITS = """
-import pathlib, signal, sys, time
+import pathlib, signal, sys
 def told(signum, frame):
     print("told", signal.Signals(signum).name)
     sys.exit({code})
 signal.signal(signal.SIGTERM, told)
 pathlib.Path({ready!r}).touch()
-time.sleep(60)
+signal.pause()
 """
 
 
 def set_when_ready(ready, stop):
     def wait():
-        while not ready.exists():
-            time.sleep(0.02)
-        stop.set()
+        try:
+            wait_until(ready.exists)
+        finally:
+            stop.set()
 
     threading.Thread(target=wait, daemon=True).start()
 

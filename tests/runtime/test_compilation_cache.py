@@ -11,6 +11,7 @@ import pytest
 from dreamda_jax.runtime import compilation_cache
 from tests.generate.test_generate import ROOT
 from tests.support.generate_command import command, environment
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 LEAST_TIME = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 EVENTS = "/jax/compilation_cache/"
@@ -29,7 +30,7 @@ def start(tmp_path, model, name, **changed):
         env=env | changed,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.support.waiting import HANG_GUARD_SECONDS
+
 REQUEST = re.compile(r'write (\d+) different .* class "(.+?)" in', re.S)
 
 
@@ -103,7 +105,7 @@ def sends(content: bytes) -> Callable[[Handler], None]:
 
 
 def hangs(handler: Handler) -> None:
-    handler.world.release.wait(30)
+    handler.world.release.wait(HANG_GUARD_SECONDS)
     handler.close_connection = True
 
 
@@ -155,4 +157,4 @@ def running() -> Iterator[Server]:
         Mine.world.release.set()
         httpd.shutdown()
         httpd.server_close()
-        thread.join(timeout=10)
+        thread.join(HANG_GUARD_SECONDS)

@@ -1,14 +1,33 @@
-"""Waiting for what another process writes."""
+"""A test waits until something holds, however long a loaded machine takes; never for a clock."""
 
 import subprocess
 import time
-from pathlib import Path
+from collections.abc import Callable
+
+HANG_GUARD_SECONDS = 20 * 60.0
+"""Ends what would otherwise hang for ever. Nothing is timed with it: no right answer comes near."""
+
+_LOOK_EVERY_SECONDS = 0.01
 
 
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    for _ in range(3000):
-        if path.exists():
+def wait_until(holds: Callable[[], object], *processes: subprocess.Popen) -> None:
+    """Returns as soon as `holds()` is true, which these processes work towards.
+
+    Args:
+      holds: looks, and changes nothing; of two threads or processes the other one makes it true.
+      processes: must live until then. Where the test fails here, they are killed.
+
+    Raises:
+      AssertionError: one of them ended before; its exit code and what it printed into pipes.
+    """
+    guard = time.monotonic() + HANG_GUARD_SECONDS
+    while not holds():
+        ended = [process for process in processes if process.poll() is not None]
+        if ended and holds():  # the last thing that it did
             return
-        assert process.poll() is None, "it ended before it was killed"
-        time.sleep(0.1)
-    raise AssertionError(f"{path} did not appear")
+        if ended or time.monotonic() > guard:
+            for process in processes:
+                process.kill()
+            said = [f"exit code {each.returncode}: {each.communicate()}" for each in ended]
+            raise AssertionError(f"ended too early: {said}" if ended else "it hangs")
+        time.sleep(_LOOK_EVERY_SECONDS)

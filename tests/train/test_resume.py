@@ -14,17 +14,19 @@ from dreamda_jax.train import build
 from dreamda_jax.train.supervised import SupervisedTraining
 from tests.support.paths import ROOT
 from tests.support.small_training import make_config
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 
+# Once what the second argument names is there, it goes no further.
 SCRIPT = """
 import json, sys, threading
 from dreamda_jax.train import __main__ as train
-train._train(json.loads(sys.argv[1]), False, threading.Event())
+from tests.support.held import HeldStop
+train._train(json.loads(sys.argv[1]), False, HeldStop(threading.Event(), sys.argv[2]))
 """
 
 
-def start(config: dict) -> subprocess.Popen:
-    command = [sys.executable, "-c", SCRIPT, json.dumps(config)]
+def start(config: dict, *, hold_at: object = "") -> subprocess.Popen:
+    command = [sys.executable, "-c", SCRIPT, json.dumps(config), str(hold_at)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ.copy())
 
 
@@ -33,15 +35,16 @@ def test_a_killed_training_gives_the_same_curve_bit_for_bit(tmp_path):
     options = {"num_steps": 9, "checkpoint_every": 3, "ema_decay": 0.9}
     whole = make_config(tmp_path, output=str(tmp_path / "whole"), **options)
     whole["augment"] |= {"rand_augment": True, "mixup": 0.2}
-    assert start(whole).wait() == 0
+    assert start(whole).wait(HANG_GUARD_SECONDS) == 0
     killed = json.loads(json.dumps(whole))
     killed["train"]["output"] = str(tmp_path / "killed")
-    process = start(killed)
-    wait_for(tmp_path / "killed" / "run-0" / "checkpoints" / "3", process)
+    written = tmp_path / "killed" / "run-0" / "checkpoints" / "3"
+    process = start(killed, hold_at=written)
+    wait_until(written.exists, process)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "run-0" / "result.json").exists()
-    assert start(killed).wait() == 0
+    assert start(killed).wait(HANG_GUARD_SECONDS) == 0
     expected = read_log(tmp_path / "whole" / "run-0")
     assert [row["step"] for row in expected if "train/loss" in row] == list(range(1, 10))
     assert read_log(tmp_path / "killed" / "run-0") == expected

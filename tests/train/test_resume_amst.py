@@ -14,12 +14,12 @@ from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import build
 from dreamda_jax.train.amst import AmstTraining
 from tests.support.small_training import StopAfter, make_amst_config
-from tests.support.waiting import wait_for
+from tests.support.waiting import wait_until
 from tests.train.test_resume import ROOT
 
 # The first portion is on the disk, the second is being judged: there it waits for the signal.
 SCRIPT = """
-import json, sys, threading, time
+import json, sys, threading
 from dreamda_jax.runtime import image_sweep
 from dreamda_jax.train import build
 from dreamda_jax.train.amst import AmstTraining
@@ -27,7 +27,7 @@ image_sweep._PORTION = 4
 write = image_sweep._write
 def write_and_wait(file, portion):
     write(file, portion)
-    time.sleep(600)
+    threading.Event().wait()
 image_sweep._write = write_and_wait
 AmstTraining(build.training(json.loads(sys.argv[1]))).train(0, threading.Event())
 """
@@ -89,7 +89,7 @@ def test_killed_in_the_middle_of_stage_2(whole):
         [sys.executable, "-c", SCRIPT, json.dumps(config)], cwd=ROOT, stdout=subprocess.DEVNULL
     )
     try:
-        wait_for(run / "round-1" / "judged" / "000000000.npz", process)
+        wait_until((run / "round-1" / "judged" / "000000000.npz").exists, process)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from dreamda_jax.data.files.mirror import Mirror, is_no_checkpoint
 from dreamda_jax.data.files.object_store import ObjectStore, is_remote
 from dreamda_jax.errors import UserError
 from tests.support.memory_store import BUCKET, clear, failing, objects
+from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -197,10 +197,7 @@ def test_a_refusal_is_not_tried_again(mirror):
 def test_the_store_is_kept_up_to_date_while_a_run_lasts(mirror):
     with mirror.kept_up(every=0.01):
         write(mirror.directory, {"early": b"1"})
-        deadline = time.monotonic() + 20
-        while "early" not in objects():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: "early" in objects())
         write(mirror.directory, {"last": b"2"})
     assert set(objects()) == {"early", "last"}
     assert not [thread for thread in threading.enumerate() if thread.name == "upload"]
@@ -210,7 +207,7 @@ def test_a_last_push_that_fails_says_where_things_are(mirror):
     with (
         failing("put_file", times=10**6),
         pytest.raises(UserError, match=rf"is kept in {mirror.directory}"),
-        mirror.kept_up(every=60),
+        mirror.kept_up(every=HANG_GUARD_SECONDS),
     ):
         write(mirror.directory, {"a": b"1"})
     assert (mirror.directory / "a").read_bytes() == b"1"

@@ -149,17 +149,16 @@ def test_unwritable(tmp_path):
 
 
 HOLDER = """
-    import os, sys, time
+    import os, signal, sys
     sys.path.insert(0, {repository!r})
     from pathlib import Path
     from dreamda_jax.data.files.run_directory import check_settings, open_run
     run = open_run(Path(sys.argv[1]), {settings!r})
     child = os.fork()  # as a data-loading worker
     if child == 0:
-        time.sleep(60)
-        os._exit(0)
+        signal.pause()
     print(child, flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 

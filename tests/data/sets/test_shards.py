@@ -1,5 +1,6 @@
 """Shards: their layout, damage that is found, and what a crash leaves."""
 
+import datetime
 import errno
 import os
 import random
@@ -52,10 +53,39 @@ def test_layout_makes_a_tfds_name(given, name):
     assert Layout.for_seeds(Path("x"), name=given, num_seeds=1, seeds_per_shard=1).name == name
 
 
-def test_identical_bytes_when_written_twice(tmp_path, complete):
+YEAR = 365 * 24 * 3600
+
+
+@pytest.fixture
+def a_year_on(monkeypatch):
+    """Whoever asks Python what time it is hears this."""
+    there = time.time() + YEAR
+
+    class Later(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls.fromtimestamp(there, tz)
+
+        today = utcnow = now
+
+    def of(convert):
+        return lambda seconds=None: convert(there if seconds is None else seconds)
+
+    for name in ("localtime", "gmtime", "ctime"):
+        monkeypatch.setattr(time, name, of(getattr(time, name)))
+    write = time.strftime
+    monkeypatch.setattr(time, "strftime", lambda form, at=None: write(form, at or time.localtime()))
+    monkeypatch.setattr(time, "time", lambda: there)
+    monkeypatch.setattr(time, "time_ns", lambda: int(there * 1e9))
+    monkeypatch.setattr(datetime, "datetime", Later)
+    return there
+
+
+def test_identical_bytes_when_written_twice(tmp_path, complete, a_year_on):
     again = new_layout(tmp_path / "again")
     write_all(again)
-    time.sleep(1.1)  # a time stamp anywhere would now differ
+    for path in again.directory.rglob("*"):
+        os.utime(path, (a_year_on, a_year_on))
     finish(again)
     finish(again)
     assert contents(again.directory) == contents(complete.directory)
@@ -207,9 +237,10 @@ WRITER = """
     prepared = [make_records(layout.seed_ids(i)) for i in range(layout.num_shards)]
     from tensorflow_datasets.proto import tf_example_pb2
     shards.remove_leftovers(layout)
+    todo = shards.missing_shards(layout)
     print("ready", flush=True)
-    sys.stdin.readline()
-    for shard in shards.missing_shards(layout):
+    for shard in todo:
+        sys.stdin.readline()  # a line for each
         shards.write_shard(layout, shard, prepared[shard], [])
         print(shard, flush=True)
 """
@@ -225,8 +256,8 @@ def start_writer(directory: Path) -> subprocess.Popen:
     return process
 
 
-def go(process: subprocess.Popen) -> None:
-    process.stdin.write(b"\n")
+def let_write(process: subprocess.Popen, *, count: int) -> None:
+    process.stdin.write(b"\n" * count)
     process.stdin.flush()
 
 
@@ -238,10 +269,10 @@ def test_sigkill_at_random_moments_leaves_only_whole_shards(tmp_path):
     progress = []
     for _ in range(5):
         process = start_writer(tmp_path)
-        go(process)
+        let_write(process, count=10)  # and no more, however late the kill comes
         for _ in range(delays.randint(0, 3)):
-            process.stdout.readline()
-        time.sleep(delays.uniform(0, 0.02))
+            assert process.stdout.readline()
+        time.sleep(delays.uniform(0, 0.02))  # any moment will do
         process.send_signal(signal.SIGKILL)
         process.communicate()
         for path in tmp_path.glob("fashion20-*"):
@@ -250,11 +281,11 @@ def test_sigkill_at_random_moments_leaves_only_whole_shards(tmp_path):
             assert not layout.marker(shard).exists() or (
                 shards.verify_shard(layout, shard).status == "done"
             )
-        progress.append(len(list(tmp_path.glob("done/*.json"))))
+        progress.append(len(list(tmp_path.glob("done/[!.]*.json"))))
     assert progress == sorted(progress)
     assert 0 < progress[-1] < layout.num_shards, progress  # the kills fell into the writing
     process = start_writer(tmp_path)
-    process.communicate(b"\n")
+    process.communicate(b"\n" * layout.num_shards)
     assert process.returncode == 0
     uninterrupted = new_layout(tmp_path.parent / "whole", num_seeds=NUM_SEEDS)
     write_all(uninterrupted)
@@ -265,7 +296,7 @@ def test_two_processes_writing_the_same_shards_leave_good_ones(tmp_path):
     layout = new_layout(tmp_path, num_seeds=NUM_SEEDS)
     both = [start_writer(tmp_path) for _ in range(2)]
     for process in both:
-        go(process)
+        let_write(process, count=layout.num_shards)
     for process in both:
         process.communicate()
         assert process.returncode == 0

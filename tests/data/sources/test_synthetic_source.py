@@ -14,6 +14,7 @@ from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.errors import UserError
 from tests.support.make_synthetic import make_pixels, make_record, make_synthetic
+from tests.support.waiting import HANG_GUARD_SECONDS
 
 SKIPPED = (1, 3, 4, 5)  # one of the first shard, all of the second, none of the third
 
@@ -123,7 +124,7 @@ def test_a_new_process_imports_before_it_has_threads(layout):
         [sys.executable, "-c", IN_THREADS],
         input=pickle.dumps(source),
         stdout=subprocess.PIPE,
-        timeout=60,
+        timeout=HANG_GUARD_SECONDS,
         check=True,
     )
     assert int(done.stdout) == sum(source[index].label for index in range(9))
