@@ -21,9 +21,14 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]
 
 
 def print_json(figures: Mapping[str, Any]) -> None:
-    """Prints the figures as the last line, floats rounded to six significant digits."""
+    """Prints the figures as the last line; see `json_line`."""
     print()
-    print(json.dumps({name: _rounded(value) for name, value in figures.items()}), flush=True)
+    print(json_line(figures), flush=True)
+
+
+def json_line(figures: Mapping[str, Any]) -> str:
+    """One line of JSON, floats rounded to six significant digits."""
+    return json.dumps(_rounded(figures))
 
 
 def machine() -> str:
@@ -39,4 +44,8 @@ def _cell(value: Any) -> str:
 
 
 def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
