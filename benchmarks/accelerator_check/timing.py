@@ -78,18 +78,21 @@ class Timed(NamedTuple):
     calls: int
 
 
-def compile_program(function: Callable[..., Any], *arguments: Any, **options: Any) -> Program:
+def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
     """Compiles a function for arguments that lie on the device.
 
     Args:
       function: traceable by JAX.
       *arguments: arrays.
-      **options: of `jax.jit`.
     """
-    lowered = jax.jit(function, **options).lower(*arguments)
+    return compile_lowered(jax.jit(function).lower(*arguments))
+
+
+def compile_lowered(lowered: Any) -> Program:
+    """Compiles a `jax.stages.Lowered`."""
     found: list[str] = []
     start = time.monotonic()
-    with _listening(lambda event: found.append(event)):
+    with _listening(found.append):
         compiled = lowered.compile()
     seconds = time.monotonic() - start
     return Program(compiled, seconds, _FOUND_IN_CACHE in found, memory_of(compiled, resident=0))
@@ -100,7 +103,7 @@ def chain(call: Callable[[Any], Any], start: Any) -> Loop:
 
     Args:
       call: of arrays on the device; gives what it takes.
-      start: the first argument, which stays as it is.
+      start: the first argument; consumed where `call` donates it.
     """
     current = start
 
@@ -150,7 +153,7 @@ def alternate(
 def nothing_compiled() -> Iterator[None]:
     """Raises `CompiledInsideTimingError` at its end if JAX compiled anything within."""
     found: list[str] = []
-    with _listening(lambda event: found.append(event)):
+    with _listening(found.append):
         yield
     if _COMPILED in found:
         raise CompiledInsideTimingError(
