@@ -116,6 +116,15 @@ def chain(call: Callable[[Any], Any], start: Any) -> Loop:
     return loop
 
 
+def repeat(call: Callable[[], Any]) -> Loop:
+    """A loop of calls on the same arguments, for what does not return what it takes."""
+
+    def loop(calls: int) -> Any:
+        return jax.block_until_ready([call() for _ in range(calls)])
+
+    return loop
+
+
 def alternate(
     loops: Mapping[str, Loop], *, seconds: float = 0.5, repeats: int = REPEATS
 ) -> dict[str, Timed]:

@@ -243,18 +243,8 @@ def stages(
     latents = reversed_.call(params, inputs, x0, start, recorded)
     decoded = timing.compile_program(model.decode_latents, params, latents)
     return {
-        "encode": _repeat(lambda: encoded.call(params, inputs.images)),
-        "invert": _repeat(lambda: inverted.call(params, inputs, x0)),
-        "reverse": _repeat(lambda: reversed_.call(params, inputs, x0, start, recorded)),
-        "decode": _repeat(lambda: decoded.call(params, latents)),
+        "encode": timing.repeat(lambda: encoded.call(params, inputs.images)),
+        "invert": timing.repeat(lambda: inverted.call(params, inputs, x0)),
+        "reverse": timing.repeat(lambda: reversed_.call(params, inputs, x0, start, recorded)),
+        "decode": timing.repeat(lambda: decoded.call(params, latents)),
     }
-
-
-def _repeat(call: Callable[[], Any]) -> Callable[[int], Any]:
-    """A loop of calls on the same arguments: what a stage returns is not what it takes."""
-
-    def loop(calls: int) -> Any:
-        results = [call() for _ in range(calls)]
-        return jax.block_until_ready(results)
-
-    return loop
