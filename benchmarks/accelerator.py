@@ -13,7 +13,7 @@ fails. What is not begun in time is said to be not run. The files of benchmarks/
 say what each measures and how; what takes long is compilation, which is never inside a timing.
 
 Exit code 0: all went well. 1: a section failed, or a result is out of its bound. 2: there is no
-accelerator (or a wrong option).
+accelerator, a package is missing, or an option is wrong.
 
 Sections a to c need jax, flax, numpy, and what the networks' classes need: diffusers, transformers.
 """
@@ -50,7 +50,12 @@ def main() -> int:
     except start.NoAcceleratorError as error:
         print(f"{Path(__file__).name}: {error}", file=sys.stderr)
         return 2
-    return run(flags, devices)
+    try:
+        return run(flags, devices)
+    except ModuleNotFoundError as error:  # of what every section needs
+        needed = "benchmarks/README.md names the packages that have to be there"
+        print(f"{Path(__file__).name}: {error}; {needed}", file=sys.stderr)
+        return 2
 
 
 def run(flags: argparse.Namespace, devices: list) -> int:
@@ -78,14 +83,15 @@ def run(flags: argparse.Namespace, devices: list) -> int:
     found = report.Report(about, flags.output)
     for place, name in enumerate(flags.sections):
         shares = [SECTIONS[other][1] for other in flags.sections[place:]]
-        module = importlib.import_module(f"benchmarks.accelerator_check.{SECTIONS[name][0]}")
-        section = report.Section(name, module.TITLE)
+        section = report.Section(name, SECTIONS[name][0])
         if whole.left <= 0:
             found.not_run(section, "no time left")
             continue
         # What a section leaves goes to those after it.
         clock = timing.Clock(whole.left * shares[0] / sum(shares))
         try:
+            module = importlib.import_module(f"benchmarks.accelerator_check.{SECTIONS[name][0]}")
+            section.title = module.TITLE
             module.measure(prepared, section, clock)
         except report.NotHere as reason:
             found.not_run(section, str(reason))

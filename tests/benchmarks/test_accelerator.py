@@ -15,7 +15,6 @@ import pytest
 
 from benchmarks import accelerator
 from benchmarks.accelerator_check import (
-    ceilings,
     correctness,
     report,
     start,
@@ -313,7 +312,20 @@ def test_a_section_that_has_no_time_left_is_not_run(monkeypatch, capsys):
     assert accelerator.run(flags, jax.local_devices()) == 0
     lines = lines_of(capsys.readouterr().out)
     assert {line["not_run"] for line in lines.values()} == {"no time left"}
-    assert lines["b"]["title"] == ceilings.TITLE
+    assert lines["b"]["title"] == "ceilings"
+
+
+def test_a_package_that_is_missing_fails_its_section_only(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "benchmarks.accelerator_check.whole_generate", raising=False)
+    monkeypatch.setitem(sys.modules, "ml_collections", None)
+    monkeypatch.delitem(sys.modules, "configs", raising=False)
+    for name in [name for name in sys.modules if name.startswith("configs.")]:
+        monkeypatch.delitem(sys.modules, name)
+    flags = flags_of(monkeypatch, "--size=micro", "--sections=d,g")
+    assert accelerator.run(flags, jax.local_devices()[:1]) == 1
+    lines = lines_of(capsys.readouterr().out)
+    assert "ml_collections" in lines["d"]["error"]
+    assert lines["g"]["not_run"] == "there is one card"
 
 
 def test_one_card_is_no_failure_where_several_are_compared(monkeypatch, capsys):
