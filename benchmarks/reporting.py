@@ -1,6 +1,7 @@
 """How every benchmark reports: a table for a person, then one line of JSON for a program."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,4 +49,6 @@ def _rounded(value: Any) -> Any:
         return {name: _rounded(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_rounded(inner) for inner in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else str(value)  # JSON has no NaN

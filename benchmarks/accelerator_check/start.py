@@ -106,14 +106,14 @@ def nvidia_driver() -> str | None:
 def chip_of(kind: str) -> Chip | None:
     """What a data sheet says of a device that JAX calls `kind`; None of one that is not known.
 
-    The peaks of `dreamda_jax.plan.targets` are those of SXM cards: PCIe and NVL ones of the same
-    name have lower ones and count as unknown.
+    The peaks of `dreamda_jax.plan.targets` are those of whole SXM cards with the larger memory:
+    PCIe and NVL ones, those of 40 GB and parts of a card have lower ones and count as unknown.
     """
     words = kind.lower().replace("-", " ").split()
     if words[:1] == ["tpu"]:
         name = " ".join(words[1:])
         return CHIPS.get(_TPU_NAMES.get(name, name))
-    if {"pcie", "nvl"} & set(words):
+    if {"pcie", "nvl", "40gb", "mig"} & set(words):
         return None
     return next((CHIPS[word] for word in words if word in CHIPS), None)
 
