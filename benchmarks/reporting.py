@@ -1,6 +1,7 @@
 """How every benchmark reports: a table for a person, then one line of JSON for a program."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,9 +22,14 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]
 
 
 def print_json(figures: Mapping[str, Any]) -> None:
-    """Prints the figures as the last line, floats rounded to six significant digits."""
+    """Prints the figures as the last line; see `json_line`."""
     print()
-    print(json.dumps({name: _rounded(value) for name, value in figures.items()}), flush=True)
+    print(json_line(figures), flush=True)
+
+
+def json_line(figures: Mapping[str, Any]) -> str:
+    """One line of JSON, floats rounded to six significant digits."""
+    return json.dumps(_rounded(figures))
 
 
 def machine() -> str:
@@ -39,4 +45,10 @@ def _cell(value: Any) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    if isinstance(value, Mapping):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else str(value)  # JSON has no NaN

@@ -18,19 +18,18 @@ process: eager, one device, SGD, images normalised beforehand and not augmented,
 bfloat16, TF32 on a GPU as in XLA, the faster of contiguous and channels-last layout.
 """
 
-import functools
 import importlib.util
 import math
 import time
 import timeit
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from classifier_step import NUM_CLASSES, Program, forward_flops, make_program
 from reporting import machine, print_json, print_table
 
 from dreamda_jax.algorithms.augment.policy import Augment
@@ -38,13 +37,9 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry
 from dreamda_jax.models.classifiers.resnet_tiny import DEPTHS, STEM_WIDTH, WIDTHS
 from dreamda_jax.runtime import devices as mesh
-from dreamda_jax.runtime import state
 from dreamda_jax.runtime.flops import count_flops
-from dreamda_jax.runtime.step import TrainingStep, make_step
 from dreamda_jax.settings import command_line
-from dreamda_jax.train import recipes, supervised
 
-NUM_CLASSES = 1000
 FLAGS = flags.FLAGS
 flags.DEFINE_string("classifiers", ",".join(registry.ARCHITECTURES), "Which to measure.")
 flags.DEFINE_integer("batch_size", 32, "Images of a step, over all devices.", lower_bound=1)
@@ -54,15 +49,6 @@ flags.DEFINE_integer("steps", 10, "Steps of a timed loop.", lower_bound=1)
 flags.DEFINE_float("peak_tflops", 0.0, "Of one device; 0: a matmul's rate.", lower_bound=0.0)
 flags.DEFINE_bool("augment", False, "Time the step with a config's augmentations too.")
 flags.DEFINE_bool("with_torch", True, "Time PyTorch too, where it is installed.")
-
-
-class Program(NamedTuple):
-    """A training step, not compiled yet, and what it runs on."""
-
-    module: nn.Module
-    step: TrainingStep
-    first_state: Callable[[], state.TrainState]
-    batch: supervised.Labelled
 
 
 def main() -> None:
@@ -94,12 +80,12 @@ def main() -> None:
 def measure(architecture: registry.Architecture, peak: float) -> dict[str, Any]:
     """The columns of one classifier; `peak` is the FLOP/s of all devices."""
     size = FLAGS.image_size or architecture.image_size
-    program = make_program(architecture, Augment(crop="none", flip=True), size)
+    program = _program(architecture, Augment(crop="none", flip=True), size)
     first_call, seconds = time_step(program)
-    forward, counted, xla = count(program, size)
+    forward, (counted, xla) = forward_flops(program, size), count_step(program)
     share: float | None = None
     if FLAGS.augment:
-        augmented = make_program(architecture, Augment(crop="resized", rand_augment=True), size)
+        augmented = _program(architecture, Augment(crop="resized", rand_augment=True), size)
         share = 1 - seconds / time_step(augmented)[1]
     rate = FLAGS.batch_size / seconds
     torch_rate = torch_images_per_second(architecture.name, size) if FLAGS.with_torch else None
@@ -117,45 +103,16 @@ def measure(architecture: registry.Architecture, peak: float) -> dict[str, Any]:
     }
 
 
-def make_program(architecture: registry.Architecture, augment: Augment, size: int) -> Program:
-    """The step as `train.programs` makes it, and random images of the usual canvas."""
-    recipe = recipes.Recipe()
-    schedule = recipes.learning_rate_schedule(recipe, steps_per_epoch=100, num_steps=10_000)
-    sgd = recipes.make_optimizer(recipe, schedule)
-    module = architecture.build(NUM_CLASSES, getattr(jnp, FLAGS.dtype))
-    loss = supervised.supervised_loss(
-        module,
-        augment,
-        num_classes=NUM_CLASSES,
-        image_size=size,
-        mean=architecture.mean,
-        std=architecture.std,
-        label_smoothing=0.0,
-    )
-    step = make_step(loss, sgd, schedule, ema_decay=0.0)
-
-    def first_state() -> state.TrainState:
-        variables = state.initial_variables(module, jax.random.key(0, impl="rbg"), size)
-        return state.new_state(variables, sgd, with_ema=False)
-
-    rng, canvas = np.random.default_rng(0), round(size * 8 / 7)
-    images = rng.integers(256, size=(FLAGS.batch_size, canvas, canvas, 3), dtype=np.uint8)
-    labels = rng.integers(NUM_CLASSES, size=FLAGS.batch_size, dtype=np.int32)
-    return Program(module, step, first_state, supervised.Labelled(images, labels))
+def _program(architecture: registry.Architecture, augment: Augment, size: int) -> Program:
+    return make_program(architecture, augment, size, batch_size=FLAGS.batch_size, dtype=FLAGS.dtype)
 
 
-def count(program: Program, size: int) -> tuple[float, float, float | None]:
-    """FLOPs of a batch: the forward pass's, and the whole step's, counted here and by XLA."""
-    key, first = jax.random.key(0), jax.eval_shape(program.first_state)
-    images = jax.ShapeDtypeStruct((FLAGS.batch_size, size, size, 3), jnp.float32)
-    kwargs: Any = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": key}}
-    forward = functools.partial(program.module.apply, **kwargs)
-    xla = jax.jit(program.step).lower(key, first, program.batch).cost_analysis()
-    return (
-        count_flops(forward, first.variables, images),
-        count_flops(program.step, key, first, program.batch),
-        xla["flops"] if xla else None,  # not every backend analyses
-    )
+def count_step(program: Program) -> tuple[float, float | None]:
+    """FLOPs of a step, counted here and by XLA."""
+    arguments = (jax.random.key(0), jax.eval_shape(program.first_state), program.batch)
+    xla = jax.jit(program.step).lower(*arguments).cost_analysis()
+    # Not every backend analyses.
+    return count_flops(program.step, *arguments), xla["flops"] if xla else None
 
 
 def time_step(program: Program) -> tuple[float, float]:

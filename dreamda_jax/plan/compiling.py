@@ -85,15 +85,25 @@ def compile_program(lower: Callable[[], Any], *, resident: int) -> Compiled | To
             None if needed is None else needed + resident, seconds=time.monotonic() - start
         )
     seconds = time.monotonic() - start
+    memory = memory_of(compiled, resident=resident)
+    return Compiled(memory, traffic(compiled.as_text()), seconds)
+
+
+def memory_of(compiled: Any, *, resident: int) -> Memory:
+    """What the compiler says that a compiled program needs on one device.
+
+    Args:
+      compiled: a `jax.stages.Compiled`.
+      resident: bytes that lie on a device beside the program.
+    """
     sizes = compiled.memory_analysis()
-    memory = Memory(
+    return Memory(
         arguments=sizes.argument_size_in_bytes,
         temporary=sizes.temp_size_in_bytes,
         outputs=sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
         code=sizes.generated_code_size_in_bytes,
         resident=resident,
     )
-    return Compiled(memory, traffic(compiled.as_text()), seconds)
 
 
 def needed_bytes(message: str) -> int | None:

@@ -119,6 +119,16 @@ class DreamDA(Method):
             num_decoder_blocks=model.num_up_blocks,
         )
 
+    def stages(self, model: StableDiffusion, params: Params, inputs: Inputs) -> "Stages":
+        """Inversion and reverse process of one batch, for a program of each alone.
+
+        Args:
+          model: as of `synthesize`; likewise the others.
+          params: {"unet"}.
+          inputs: see `Inputs`.
+        """
+        return Stages(self, model, params, self._schedule(model), inputs)
+
     def synthesize(
         self,
         model: StableDiffusion,
@@ -135,7 +145,7 @@ class DreamDA(Method):
           inputs: see `Inputs`.
           keep_trajectory: whether to return the latents after each step.
         """
-        run = _Run(self, model, params, self._schedule(model), inputs)
+        run = self.stages(model, params, inputs)
         x0 = model.encode_image(params, inputs.images)
         start, recorded = run.invert(x0)
 
@@ -160,8 +170,16 @@ class DreamDA(Method):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
-    """One traced call: the method's options bound to a model, its parameters and a batch."""
+class Stages:
+    """One traced call: the method's options bound to a model, its parameters and a batch.
+
+    Attributes:
+      options: of the method.
+      model: the networks.
+      params: their parameters.
+      schedule: the executed steps.
+      inputs: the batch.
+    """
 
     options: DreamDA
     model: StableDiffusion
@@ -195,7 +213,11 @@ class _Run:
         return self._epsilon(guidance.combine(output), latents, level)
 
     def invert(self, x0: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """x_T of each seed and, where its variants share it, the recorded noise [s, b, 4, h, w]."""
+        """Inverts latents `x0`, float32 [b, 4, h, w].
+
+        Returns:
+          x_T of each seed and, where its variants share it, the recorded noise [s, b, 4, h, w].
+        """
         if self.options.inversion == "ddim":
             predict = functools.partial(self._predict_source, self._network())
             return inversion.ddim_inversion(predict, x0, self.schedule), None
@@ -226,7 +248,16 @@ class _Run:
         contexts: jax.Array,
         keep_trajectory: bool,
     ) -> sample.Reversed:
-        """The perturbed reverse of b·m rows; `x0`, `start` and `recorded` have b."""
+        """The perturbed reverse of b·m rows, seed by seed.
+
+        Args:
+          x0: latents of the b seeds, float32 [b, 4, h, w].
+          start: x_T of each, as `invert` returns it; likewise `recorded`.
+          recorded: see `invert`.
+          row_keys: of each variant, uint32 [b·m, 2].
+          contexts: of each variant, [b·m, l, d].
+          keep_trajectory: whether to return the latents after each step.
+        """
         options = self.options
         start = of_seeds(start, len(contexts))
 
