@@ -61,6 +61,7 @@ def main() -> int:
 def run(flags: argparse.Namespace, devices: list) -> int:
     """Measures on these devices; see `main`."""
     from benchmarks.accelerator_check import report, setup, start, timing, weights
+    from dreamda_jax.runtime.chips import chip_of
 
     size = weights.size_named(flags.size)
     about = {"size": size.name, **start.describe(devices)}
@@ -68,7 +69,7 @@ def run(flags: argparse.Namespace, devices: list) -> int:
     prepared = setup.Setup(
         size=size,
         devices=devices,
-        chip=start.chip_of(devices[0].device_kind),
+        chip=chip_of(devices[0]),
         memory_limit=min(limits) if limits else None,
         rows=tuple(flags.rows),
         dtypes=tuple(flags.dtypes),

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.accelerator_check import timing, weights
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, abstract_params
-from dreamda_jax.plan.targets import Chip
+from dreamda_jax.runtime.chips import Chip
 from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.types import Params
 
@@ -74,7 +74,7 @@ class Setup:
         """The networks of this size, with the form of attention that `auto` takes on this card."""
         if dtype not in self._models:
             plain = weights.networks(self.size, dtype)
-            self._models[dtype] = plain.with_attention_for(self.device.platform)
+            self._models[dtype] = plain.with_attention_for(self.device)
         return self._models[dtype]
 
     def unet(self, dtype: str) -> dict[str, Params]:

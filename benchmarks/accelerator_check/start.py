@@ -12,9 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.plan.targets import CHIPS, Chip
 
-_TPU_NAMES = {"v5 lite": "v5e", "v6 lite": "v6e", "v5": "v5p"}
 # What says that JAX found a driver, and that it is not new enough.
 _OLD_DRIVER = ("insufficient", "driver is too old", "driver version", "unsupported toolchain")
 
@@ -101,21 +99,6 @@ def nvidia_driver() -> str | None:
         return None
     lines = done.stdout.split("\n")
     return lines[0].strip() or None if done.returncode == 0 else None
-
-
-def chip_of(kind: str) -> Chip | None:
-    """What a data sheet says of a device that JAX calls `kind`; None of one that is not known.
-
-    The peaks of `dreamda_jax.plan.targets` are those of whole SXM cards with the larger memory:
-    PCIe and NVL ones, those of 40 GB and parts of a card have lower ones and count as unknown.
-    """
-    words = kind.lower().replace("-", " ").split()
-    if words[:1] == ["tpu"]:
-        name = " ".join(words[1:])
-        return CHIPS.get(_TPU_NAMES.get(name, name))
-    if {"pcie", "nvl", "40gb", "mig"} & set(words):
-        return None
-    return next((CHIPS[word] for word in words if word in CHIPS), None)
 
 
 def memory_limits(devices: Sequence[Any]) -> list[int]:

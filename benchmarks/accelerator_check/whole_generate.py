@@ -59,7 +59,7 @@ def measure(setup: Setup, section: Section, clock: timing.Clock) -> None:
     dtype, tokenizer = config["model"]["dtype"], load_tokenizer(_TOKENIZER)
     plain = weights.networks(setup.size, dtype, tokenizer=tokenizer)
     tokenizer.model_max_length = plain.text_encoder.config.max_position_embeddings
-    model = plain.with_attention_for(setup.device.platform)
+    model = plain.with_attention_for(setup.device)
     params = weights.draw(model, *_NETWORKS, device=setup.device)
     everywhere = jax.tree.map(lambda leaf: mesh.replicate(np.asarray(leaf)), params)
     pipeline = DreamDAPipeline(model)

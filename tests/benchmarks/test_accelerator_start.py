@@ -10,27 +10,6 @@ import pytest
 
 from benchmarks import accelerator
 from benchmarks.accelerator_check import start
-from dreamda_jax.plan.targets import CHIPS
-
-
-def test_data_sheets_are_found_by_jax_names_of_devices():
-    names = {
-        "NVIDIA H200": "h200",
-        "NVIDIA H100 80GB HBM3": "h100",
-        "NVIDIA A100-SXM4-80GB": "a100",
-        "TPU v4": "v4",
-        "TPU v5 lite": "v5e",
-        "TPU v5p": "v5p",
-        "TPU v5": "v5p",
-        "TPU v6 lite": "v6e",
-    }
-    assert {kind: start.chip_of(kind) for kind in names} == {
-        kind: CHIPS[name] for kind, name in names.items()
-    }
-    assert start.chip_of("NVIDIA H100 PCIe") is None  # another peak than the SXM card's
-    assert start.chip_of("NVIDIA A100-SXM4-40GB") is None
-    assert start.chip_of("NVIDIA H200 MIG 1g.18gb") is None
-    assert start.chip_of("cpu") is None
 
 
 def test_no_accelerator_ends_with_code_2(monkeypatch, capsys):
