@@ -21,6 +21,7 @@ from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.runtime.log import read_log
 from tests.support.paths import ROOT
 from tests.support.runs.commands import COMMANDS, CONFIG
+from tests.support.xla import QUICK
 
 RUNS = ROOT / "tests" / "support" / "runs" / "v0_1"
 
@@ -41,7 +42,7 @@ def go_on(directory: Path, name: str, *more: str, code: int = 0) -> subprocess.C
     done = subprocess.run(
         [sys.executable, *command],
         cwd=directory,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": QUICK},
         capture_output=True,
         text=True,
         timeout=400,
