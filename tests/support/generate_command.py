@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support import warm_start
 from tests.support.paths import ROOT
 from tests.support.xla import QUICK
 
@@ -36,14 +37,11 @@ def environment(devices: int) -> dict[str, str]:
 def generate(
     output: Path, model: Path, *overrides: str, devices: int = 1, **kwargs: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return warm_start.run(
         command(output, model, *overrides, **kwargs),
         cwd=ROOT,
         env=environment(devices),
-        capture_output=True,
-        text=True,
         timeout=400,
-        check=False,
     )
 
 
