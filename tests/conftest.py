@@ -33,7 +33,7 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK}"
 
 
 _MAPS = Path("/proc/self/maps")
-_MANY_MAPS = 4_000  # a compiled program holds about nine; the kernel's limit is 65,530
+_MANY_MAPS = 2_000  # a compiled program holds about three; the kernel's limit is 65,530
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,11 +51,16 @@ def no_programs_are_left() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Stable Diffusion of a few layers: 8-pixel images, 4-cell latents."""
-    from tests.support.micro_model import make_micro_checkpoint
+def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A random Stable Diffusion of a few layers: 8-pixel images, 4-cell latents.
 
-    return make_micro_checkpoint(tmp_path_factory.mktemp("micro"))
+    All who open it, or a copy, are given one model.
+    """
+    from tests.support.micro_model import make_micro_checkpoint
+    from tests.support.shared_models import models_are_shared
+
+    with models_are_shared():
+        yield make_micro_checkpoint(tmp_path_factory.mktemp("micro"))
 
 
 @pytest.fixture(scope="session")
