@@ -21,15 +21,19 @@ _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    # Tracing asks for the Python stack at every operation; no test reads it in a program.
+    "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",
     "HF_HUB_OFFLINE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 os.environ.update(_ENVIRONMENT)
+# Tracing makes many objects that live: looking for circles among them takes a tenth of the time.
+gc.set_threshold(100_000, 20, 50)
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK}"
 
 
 _MAPS = Path("/proc/self/maps")
-_MANY_MAPS = 4_000  # a compiled program holds about nine; the kernel's limit is 65,530
+_MANY_MAPS = 2_000  # a compiled program holds about three; the kernel's limit is 65,530
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,11 +51,16 @@ def no_programs_are_left() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Stable Diffusion of a few layers: 8-pixel images, 4-cell latents."""
-    from tests.support.micro_model import make_micro_checkpoint
+def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A random Stable Diffusion of a few layers: 8-pixel images, 4-cell latents.
 
-    return make_micro_checkpoint(tmp_path_factory.mktemp("micro"))
+    All who open it, or a copy, are given one model.
+    """
+    from tests.support.micro_model import make_micro_checkpoint
+    from tests.support.shared_models import models_are_shared
+
+    with models_are_shared():
+        yield make_micro_checkpoint(tmp_path_factory.mktemp("micro"))
 
 
 @pytest.fixture(scope="session")

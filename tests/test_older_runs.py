@@ -19,9 +19,10 @@ from dreamda_jax.data.files.migrations import CHANGES, Defaulted, Removed, Renam
 from dreamda_jax.data.sets import dataset
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.runtime.log import read_log
+from tests.support import warm_start
 from tests.support.paths import ROOT
 from tests.support.runs.commands import COMMANDS, CONFIG
-from tests.support.waiting import HANG_GUARD_SECONDS
+from tests.support.xla import QUICK
 
 RUNS = ROOT / "tests" / "support" / "runs" / "v0_1"
 
@@ -39,14 +40,10 @@ def go_on(directory: Path, name: str, *more: str, code: int = 0) -> subprocess.C
     """The run's command once more; `more` are further arguments."""
     module, *arguments = COMMANDS[name]
     command = ["-m", f"dreamda_jax.{module}", f"--config=configs/{CONFIG}.py", *arguments, *more]
-    done = subprocess.run(
+    done = warm_start.run(
         [sys.executable, *command],
         cwd=directory,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
-        capture_output=True,
-        text=True,
-        timeout=HANG_GUARD_SECONDS,
-        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": QUICK},
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done

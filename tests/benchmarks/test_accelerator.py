@@ -19,6 +19,7 @@ from benchmarks.accelerator_check import (
 )
 from benchmarks.accelerator_check.setup import Setup
 from tests.support.paths import ROOT
+from tests.support.waiting import HANG_GUARD_SECONDS
 from tests.support.xla import QUICK
 
 SCRIPT = "benchmarks/accelerator.py"
@@ -50,7 +51,7 @@ def run_script(*flags: str, code: str = "", devices: int = 1) -> subprocess.Comp
         env=os.environ | {"XLA_FLAGS": flag},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=HANG_GUARD_SECONDS,
         check=False,
     )
 

@@ -1,12 +1,28 @@
 """Fine-tunings of one shape share their compiled programs; tracing them is most of a run's time."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from dreamda_jax.finetune import run
+from dreamda_jax.finetune.options import Finetune
 
-_NOT_THE_PROGRAM = ("output", "cache", "log_every", "checkpoint_every", "sample_every")
+_NOT_THE_PROGRAM = (
+    *("output", "cache", "log_every", "checkpoint_every", "sample_every"),
+    "num_samples",  # a shape, of which `jit` knows
+)
+
+
+def _numbers(job: Finetune) -> dict[str, Any]:
+    """Those that decide what is compiled."""
+    numbers = dataclasses.asdict(job)
+    left_out = set(_NOT_THE_PROGRAM)
+    if job.schedule == "constant":
+        left_out.add("num_steps")
+    if job.method != "lora":
+        left_out |= {"lora_rank", "lora_alpha"}
+    return {name: value for name, value in numbers.items() if name not in left_out}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -15,10 +31,9 @@ def one_program_of_each_shape():
     open_programs = run.open_programs
 
     def shared(parts):
-        job = dataclasses.asdict(parts.job)
         key = repr(
             (
-                {name: value for name, value in job.items() if name not in _NOT_THE_PROGRAM},
+                _numbers(parts.job),
                 parts.files.directory,
                 parts.checkpoint,
                 parts.tokens,

@@ -1,5 +1,7 @@
 """Extractors by name: the features of a classifier before its head, CLIP's embeddings."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -27,7 +29,8 @@ def test_the_packaged_classifier(images):
     found = open_one("sample")
     module, variables, config = pretrained.open_classifier(oracle.SAMPLE)
     view = policy.eval_view(images, size=config.image_size, mean=config.mean, std=config.std)
-    logits, _ = module.apply(variables, view, train=False, return_features=True)
+    classify = functools.partial(module.apply, train=False, return_features=True)
+    logits, _ = jax.jit(classify)(variables, view)
     features = np.asarray(jax.jit(found.features)(found.params, images))
     assert features.shape == (8, found.num_features)
     # The head on top of them gives the classifier's own logits.
@@ -40,7 +43,8 @@ def test_the_packaged_classifier(images):
 def test_a_saved_classifier_sees_images_of_any_size(images, tmp_path):
     tiny = registry.find_architecture("resnet_tiny")
     module = tiny.build(3, np.float32, "imagenet")
-    variables = initial_variables(module, jax.random.key(0), 32)
+    make = jax.jit(functools.partial(initial_variables, module, image_size=32))
+    variables = make(jax.random.key(0))
     digests = []
     for name in ("a", "b"):
         pretrained.save(
@@ -55,7 +59,8 @@ def test_a_saved_classifier_sees_images_of_any_size(images, tmp_path):
     assert len(set(digests)) == 2
     found = open_one(str(tmp_path / "a"))
     large = images.repeat(2, axis=1).repeat(2, axis=2)
-    small, resized = (np.asarray(found.features(found.params, x)) for x in (images, large))
+    look = jax.jit(found.features)
+    small, resized = (np.asarray(look(found.params, x)) for x in (images, large))
     assert small.dtype == np.float32
     correlation = np.corrcoef(small.ravel(), resized.ravel())[0, 1]
     assert correlation > 0.99  # the same but for what cubic resizing does to hard pixel edges
@@ -64,7 +69,7 @@ def test_a_saved_classifier_sees_images_of_any_size(images, tmp_path):
 def test_clip(images):
     encoder = clip.open_encoder("sample")
     found = extractors.clip_extractor(encoder, "sample")
-    features = np.asarray(found.features(found.params, images))
+    features = np.asarray(jax.jit(found.features)(found.params, images))
     assert features.shape == (8, found.num_features)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
     # With the prompts' embeddings they are the zero-shot classifier's probabilities.

@@ -8,19 +8,15 @@ import sys
 
 import pytest
 
+from tests.support import warm_start
 from tests.support.paths import ROOT
-from tests.support.waiting import HANG_GUARD_SECONDS
 
 
 def plan(*flags: str, config: str = "configs/fashion.py") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return warm_start.run(
         [sys.executable, "-m", "dreamda_jax.plan", "--config", config, *flags],
         cwd=ROOT,
         env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=HANG_GUARD_SECONDS,
-        check=False,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.synthesis.registry import METHODS
+from tests.support import warm_start
 from tests.support.paths import ROOT
 from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 from tests.support.xla import QUICK
@@ -36,25 +37,19 @@ def command(output: Path, model: Path, *arguments: str) -> list[str]:
 
 def options() -> dict:
     flags = f"--xla_force_host_platform_device_count=1 {QUICK}"
-    return {
-        "cwd": ROOT,
-        "env": os.environ | {"XLA_FLAGS": flags},
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "text": True,
-    }
+    return {"cwd": ROOT, "env": os.environ | {"XLA_FLAGS": flags}}
 
 
 def reproduce(output: Path, model: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = command(output, model, *arguments)
-    return subprocess.run(line, timeout=HANG_GUARD_SECONDS, check=False, **options())
+    return warm_start.run(command(output, model, *arguments), **options())
 
 
 @pytest.mark.slow
 def test_two_cells_from_flags_to_pictures(tmp_path, micro_checkpoint):
     output, scales = tmp_path / "study", ("--study=scales", "--scales=0,3")
     # Stopped while the first set is being made: the child hears of it and ends.
-    first = subprocess.Popen(command(output, micro_checkpoint, *scales), **options())
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen(command(output, micro_checkpoint, *scales), **pipes, **options())
     log = output / "cells" / "scale_0" / "generate.log"
     wait_until(lambda: log.exists() and "U-Net rows" in log.read_text(), first)
     first.send_signal(signal.SIGTERM)
@@ -157,7 +152,7 @@ def test_methods_are_given_with_the_file(tmp_path, micro_checkpoint):
     )
     arguments = command(tmp_path / "study", micro_checkpoint, "--study=methods", "--dry_run")
     arguments[arguments.index("configs/fashion.py")] = str(own)
-    done = subprocess.run(arguments, timeout=HANG_GUARD_SECONDS, check=False, **options())
+    done = warm_start.run(arguments, **options())
     assert done.returncode == 1
     assert f"{own}:" in done.stderr
     assert "takes no such method" in done.stderr

@@ -4,8 +4,6 @@ import errno
 import gc
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -16,7 +14,7 @@ import pytest
 from dreamda_jax.errors import UserError
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime.checkpoint import Checkpoints
-from tests.support.paths import ROOT
+from tests.support.on_devices import run_on_devices
 
 
 def state(value: float, fsdp: int = 1):
@@ -85,30 +83,9 @@ def test_it_comes_back_in_another_sharding(tmp_path):
 
 @pytest.mark.parametrize(("saved", "restored"), [(8, 1), (1, 8), (4, 2)])
 def test_it_comes_back_on_another_number_of_devices(tmp_path, saved, restored):
-    code = """
-import sys
-from pathlib import Path
-import jax
-from tests.runtime import test_checkpoint as this
-step, directory = sys.argv[1], Path(sys.argv[2])
-if step == "save":
-    this.save(directory, 10, fsdp=jax.device_count())
-else:
-    like = this.state(0, fsdp=jax.device_count())
-    _, found = this.restore(directory, like)
-    this.assert_equal(found, this.state(10))
-    assert found["weights"].sharding == like["weights"].sharding
-"""
+    module = "tests.support.checkpoint_on_devices"
     for step, devices in (("save", saved), ("restore", restored)):
-        done = subprocess.run(
-            [sys.executable, "-c", code, step, str(tmp_path)],
-            cwd=ROOT,
-            env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert run_on_devices(module, step, str(tmp_path), devices=devices) == {"devices": devices}
 
 
 def test_a_full_disk_is_a_message_and_not_pages_of_traceback(tmp_path, monkeypatch, capfd):

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import warm_start
 from tests.support.paths import ROOT
-from tests.support.waiting import HANG_GUARD_SECONDS
 from tests.support.xla import QUICK
 
 SEEDS, VARIANTS, SEEDS_PER_SHARD = 18, 2, 2
@@ -36,14 +36,10 @@ def environment(devices: int) -> dict[str, str]:
 def generate(
     output: Path, model: Path, *overrides: str, devices: int = 1, **kwargs: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return warm_start.run(
         command(output, model, *overrides, **kwargs),
         cwd=ROOT,
         env=environment(devices),
-        capture_output=True,
-        text=True,
-        timeout=HANG_GUARD_SECONDS,
-        check=False,
     )
 
 

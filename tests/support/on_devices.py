@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
 import sys
 from typing import Any
 
+from tests.support import warm_start
 from tests.support.paths import ROOT
 from tests.support.xla import QUICK
 
@@ -13,13 +13,10 @@ from tests.support.xla import QUICK
 def run_on_devices(module: str, *arguments: str, devices: int) -> dict[str, Any]:
     """What the module prints as its last line, which is JSON."""
     flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
-    done = subprocess.run(
+    done = warm_start.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,5 +1,7 @@
 """Small sets of images, a configuration that trains on them in seconds, and a stop on demand."""
 
+import functools
+import io
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -11,6 +13,7 @@ from PIL import Image
 
 from configs import fashion
 from dreamda_jax.data.sets import dataset, records, shards
+from dreamda_jax.data.sources import Example
 from dreamda_jax.data.sources.sample_source import SampleSource
 from tests.support.small_records import make_record
 
@@ -20,17 +23,31 @@ AMST_THRESHOLD = 0.055
 
 def make_folder(directory: Path, *, split: str, per_class: int, classes=CLASSES) -> Path:
     """`per_class` 32-pixel PNG of each class, from the packaged sample."""
-    source = SampleSource(split=split)
-    counts = dict.fromkeys(classes, 0)
-    for index in range(len(source)):
-        example = source[index]
-        name = source.label_names[example.label]
-        if counts.get(name, per_class) < per_class:
-            counts[name] += 1
-            path = directory / name / f"{example.name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.asarray(example.content)).save(path)
+    for name in classes:
+        (directory / name).mkdir(parents=True)
+        for file, content in _png_files(split, name, per_class):
+            (directory / name / file).write_bytes(content)
     return directory
+
+
+@functools.cache
+def _png_files(split: str, label_name: str, count: int) -> list[tuple[str, bytes]]:
+    """Name and content of the first images of a class."""
+    files = []
+    for example in _examples(split, label_name)[:count]:
+        Image.fromarray(np.asarray(example.content)).save(content := io.BytesIO(), "PNG")
+        files.append((f"{example.name}.png", content.getvalue()))
+    return files
+
+
+@functools.cache
+def _examples(split: str, label_name: str) -> list[Example]:
+    """A class of the packaged sample, in its order."""
+    source = SampleSource(split=split)
+    label = source.label_names.index(label_name)
+    return [
+        example for example in map(source.__getitem__, range(len(source))) if example.label == label
+    ]
 
 
 def make_config(directory: Path, **train: Any) -> dict[str, Any]:
@@ -61,10 +78,8 @@ def grey(seed: int, variant: int) -> np.ndarray:
 
 def garment(seed: int, variant: int) -> np.ndarray:
     """A training image of class `seed % 3`, darker with each variant."""
-    source = SampleSource(split="train")
-    wanted = CLASSES[seed % len(CLASSES)]
-    of_class = [i for i in range(len(source)) if source.label_names[source[i].label] == wanted]
-    pixels = np.asarray(source[of_class[seed // len(CLASSES)]].content, np.float32)
+    example = _examples("train", CLASSES[seed % len(CLASSES)])[seed // len(CLASSES)]
+    pixels = np.asarray(example.content, np.float32)
     return (pixels * (1 - 0.2 * variant)).astype(np.uint8)
 
 

@@ -76,7 +76,7 @@ def test_images_against_the_algorithm_written_out(options):
     inputs = plain_by_hand.make_inputs(ToyStableDiffusion())
     outputs = run(method, inputs)
     for seed in range(2):
-        edited, moved = by_hand(method, inputs, seed)
+        edited, moved = jax.jit(lambda inputs, seed=seed: by_hand(method, inputs, seed))(inputs)
         np.testing.assert_allclose(outputs.trajectory[seed, :, -1], edited, rtol=1e-4, atol=1e-4)
         images = np.asarray(ToyStableDiffusion().decode_latents({}, moved))
         # A whole step of 0.1 would move pixels by ten: a wrong sign would be seen.

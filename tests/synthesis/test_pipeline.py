@@ -116,7 +116,7 @@ def test_prompts_are_encoded_once(loaded, monkeypatch):
     assert first["prompt 0"].shape == (16, 48)
     tokens = pipeline.model.tokenize(["prompt 7"])
     one_copy = jax.tree.map(lambda x: x[0], params["text_encoder"])
-    alone = pipeline.model.encode_text({"text_encoder": one_copy}, tokens)[0]
+    alone = jax.jit(pipeline.model.encode_text)({"text_encoder": one_copy}, tokens)[0]
     np.testing.assert_allclose(first["prompt 7"], alone, atol=1e-5)  # another batch size
     monkeypatch.setattr(pipeline, "_encode_text", None)  # a call would fail
     again = embeddings.get(prompts)

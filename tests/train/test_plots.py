@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from dreamda_jax.train import plots
@@ -21,7 +22,12 @@ def confusion_of(num_classes, seed=0):
 def laid_out(monkeypatch):
     """The figures that would have been saved; drawing hundreds of names takes seconds."""
     figures = []
-    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+
+    def keep(figure, path):
+        FigureCanvasAgg(figure)  # else every label draws on a canvas of its own
+        figures.append(figure)
+
+    monkeypatch.setattr(plots, "save_figure", keep)
     return figures
 
 

@@ -66,7 +66,7 @@ def test_more_runs_can_be_added_but_other_settings_are_refused(tmp_path, capsys)
     ],
 )
 def test_it_trains_on_what_generate_made(tmp_path, capsys, data, expected):
-    config = make_config(tmp_path, num_steps=2)
+    config = make_config(tmp_path)
     config["data"] |= data
     config["output"]["path"] = str(make_synthetic(tmp_path / "made"))
     assert run(config) == 0
@@ -155,7 +155,7 @@ def test_something_must_be_measured(tmp_path):
 
 
 def test_without_validation_there_is_no_best(tmp_path, capsys):
-    config = make_config(tmp_path, num_steps=2)
+    config = make_config(tmp_path)
     config["validation"] = {"path": None}
     assert run(config) == 0
     assert "best" not in capsys.readouterr().out
@@ -190,7 +190,7 @@ def test_values_that_do_not_fit_are_named(tmp_path, section, values, message):
 
 
 def test_a_broken_image_is_replaced_and_named(tmp_path, capsys):
-    config = make_config(tmp_path, num_steps=4)
+    config = make_config(tmp_path)
     victim = next((tmp_path / "train" / "bag").iterdir())
     victim.write_bytes(victim.read_bytes()[:60])
     assert run(config) == 0
