@@ -112,7 +112,7 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
         num_trained=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         warmup_steps=job.warmup_steps,
         num_images=len(parts.source),
-        num_classes=len(parts.source.label_names),
+        source=parts.source,
         resolution=parts.view.resolution,
         num_steps=job.num_steps,
         batch_size=job.batch_size,

@@ -62,10 +62,6 @@ def _generate_here(
     from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
     layout = parts.layout
-    ignored = getattr(parts.source, "ignored", ())  # of image folders
-    if ignored:
-        more = ", …" if len(ignored) > 3 else ""
-        print(f"ignored   {len(ignored)} files that are no images: {', '.join(ignored[:3])}{more}")
     for note in parts.notes:
         print(note)
     mine = range(hosts.index, layout.num_shards, hosts.count)
@@ -134,7 +130,7 @@ def _summary(
         method=parts.method.name,
         num_seeds=sum(len(parts.layout.seed_ids(shard)) for shard in mine),
         seeds_left=seeds_left,
-        num_classes=len(parts.source.label_names),
+        source=parts.source,
         num_variants=parts.synthesis.num_variants,
         resolution=parts.image.resolution,
         price=expected.price,

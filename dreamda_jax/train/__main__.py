@@ -90,6 +90,8 @@ def _summary(parts: "build.Training") -> str:
     images = jax.ShapeDtypeStruct((1, parts.image_size, parts.image_size, 3), jax.numpy.float32)
     forward = flops.count_flops(functools.partial(module.apply, train=False), variables, images)
     recipe, description = parts.recipe, describe(parts)
+    source = parts.real or parts.synthetic
+    assert source is not None
     return summary.start(
         devices=devices.describe_devices(),
         classifier=parts.classifier.name,
@@ -97,7 +99,7 @@ def _summary(parts: "build.Training") -> str:
         weights=parts.weights or "scratch",
         num_real=len(parts.real) if parts.real else 0,
         num_synthetic=len(parts.synthetic) if parts.synthetic else 0,
-        num_classes=len(parts.label_names),
+        source=source,
         resolution=parts.image_size,
         num_runs=parts.job.num_runs,
         num_steps=parts.num_steps,
