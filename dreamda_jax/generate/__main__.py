@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_verify_flag()
 command_line.define_host_flags()
 
 
@@ -57,7 +58,7 @@ def _generate_here(
     from dreamda_jax.data.sets import shards
     from dreamda_jax.generate import build
 
-    parts = build.generation(config)
+    parts = build.generation(config, verify=flags.FLAGS.verify)
     from dreamda_jax.generate import run  # takes a second that a wrong path need not cost
     from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 

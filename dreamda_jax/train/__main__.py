@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # JAX and Flax take seconds that --help should not cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_verify_flag()
 command_line.define_host_flags()
 
 
@@ -51,9 +52,9 @@ def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) ->
     from dreamda_jax.train import build
     from dreamda_jax.train.methods import open_method
 
-    parts = build.training(config)
+    parts = build.training(config, verify=flags.FLAGS.verify)
     output = staging.local(parts.job.output)
-    print(_summary(parts), flush=True)
+    print("\n".join([_summary(parts), *parts.notes]), flush=True)
     run_directory.check_settings(output, parts.settings, defaults=parts.defaults)
     if dry_run:
         return 0

@@ -68,6 +68,7 @@ class Spread:
         self._by_class = False
         self.name, self.label_names = source.name, source.label_names
         self.ignored: tuple[str, ...] = getattr(source, "ignored", ())
+        self.record_files: tuple[pathlib.Path, ...] = getattr(source, "record_files", ())
         labels = getattr(source, "labels", None)
         if labels is not None:
             of_each = np.asarray(labels, np.int64)
