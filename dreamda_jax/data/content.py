@@ -1,7 +1,13 @@
-"""What a set holds: a digest of every byte of its images, and their labels."""
+"""What a set is: a digest of every byte of its images, their labels and captions.
 
+Two sets are the same where these are, whatever they are called and wherever they lie.
+"""
+
+import contextlib
 import hashlib
 import itertools
+import json
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,12 +15,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dreamda_jax.data.files.digests import sha256_of
+from dreamda_jax.data.files.known_digests import KnownDigests
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.classes import checked_label
 
 _CHUNK = 1024  # images; what one thread's work is handed out in, and what progress counts
 _THREADS = 8  # reading waits for the disk, hashing lets other threads run
+IDENTITY = "content-"
+"""What an identity begins with; the listings that 0.1 compared by do not."""
+_UNREADABLE = hashlib.sha256(b"unreadable").digest()
+
+Report = Callable[[int], None]
 
 
 class Content(NamedTuple):
@@ -24,45 +35,97 @@ class Content(NamedTuple):
       digest: sha256 (hex) of the images in their order: files' bytes as they lie on the disk, or
         pixels. Names and labels have no part in it, so a renamed folder keeps its features.
       labels: int32 [n].
+      digests: of each image, sha256 (32 bytes).
+      identity: of images, labels by the name of their class, and captions, in their order; what
+        decides whether two sets are the same. Begins with "content-".
     """
 
     digest: str
     labels: np.ndarray
+    digests: list[bytes]
+    identity: str
 
 
-def read_content(source: Source, *, report: Callable[[int], None] = lambda count: None) -> Content:
-    """Reads every image of a set once, without decoding it.
+def read_content(
+    source: Source, *, report: Report = lambda count: None, verify: bool = False
+) -> Content:
+    """Reads every image of a set once, without decoding it, or finds what an earlier start read.
 
     Args:
       source: the set.
       report: is told of so many images more, now and then.
+      verify: reads every file, whatever is known of it.
 
     Raises:
       UserError: a label that names no class, or what the source itself finds.
     """
-    digest = hashlib.sha256()
+    digest, identity = hashlib.sha256(), hashlib.sha256()
     labels = np.zeros(len(source), np.int32)
+    digests: list[bytes] = []
+    known = KnownDigests(verify=verify)
+    names = [_composed(name) for name in source.label_names]
+    identity.update(json.dumps(names).encode())
 
-    def read(place: int) -> tuple[bytes, int]:
+    def read(place: int) -> tuple[bytes, int, str | None]:
         example = source[place]
-        return _hash(example.content), checked_label(source, example.name, example.label)
+        label = checked_label(source, example.name, example.label)
+        return _hash(example.content, known), label, example.text
 
     places = iter(range(len(source)))
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with contextlib.ExitStack() as stack:
+        stack.callback(known.save)  # what an interrupted start has read counts as well
+        pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
         while chunk := list(itertools.islice(places, _CHUNK)):
-            for place, (one, label) in zip(chunk, pool.map(read, chunk), strict=True):
+            for place, (one, label, text) in zip(chunk, pool.map(read, chunk), strict=True):
                 digest.update(one)
                 labels[place] = label
+                digests.append(one)
+                rest = json.dumps([int(label), None if text is None else _composed(text)])
+                identity.update(one + rest.encode())
             report(len(chunk))
-    return Content(digest.hexdigest(), labels)
+    return Content(digest.hexdigest(), labels, digests, IDENTITY + identity.hexdigest())
 
 
-def _hash(content: Path | bytes | np.ndarray) -> bytes:
+class Shared(NamedTuple):
+    """Images that two sets have in common, byte for byte.
+
+    Attributes:
+      number: of the second set's.
+      names: the first few of them.
+      all_of_second: whether the second set has no other that can be read.
+    """
+
+    number: int
+    names: tuple[str, ...]
+    all_of_second: bool
+
+
+def shared_images(first: Content, second: Content, source: Source, *, shown: int = 3) -> Shared:
+    """What of the second set is in the first.
+
+    Args:
+      first: a set.
+      second: another.
+      source: the second one's images, for their names.
+      shown: how many are named.
+    """
+    there = set(first.digests) - {_UNREADABLE}
+    places = [place for place, one in enumerate(second.digests) if one in there]
+    readable = sum(one != _UNREADABLE for one in second.digests)
+    names = tuple(source[place].name for place in places[:shown])
+    return Shared(len(places), names, bool(places) and len(places) == readable)
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _hash(content: Path | bytes | np.ndarray, known: KnownDigests) -> bytes:
     if isinstance(content, Path):
         try:
-            return bytes.fromhex(sha256_of(content))
-        except OSError:  # decoding it will say so; once it is there, it is another set
-            return hashlib.sha256(b"unreadable").digest()
+            return bytes.fromhex(known.sha256(content))
+        except (OSError, ValueError):  # decoding it will say so; once it is there, it is another
+            return _UNREADABLE
     if isinstance(content, np.ndarray):  # the shape tells two arrays of the same bytes apart
         content = repr(content.shape).encode() + np.ascontiguousarray(content).tobytes()
     return hashlib.sha256(content).digest()

@@ -4,6 +4,7 @@ Value range and layout: sRGB 0..255, [height, width, channel].
 """
 
 import errno
+import functools
 import io
 import pathlib
 import stat
@@ -11,7 +12,12 @@ import struct
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from dreamda_jax.data import image_memory, image_repair, wide_grey
+from dreamda_jax.data.image_kinds import ImageError, what_it_is
+
+__all__ = ["MAX_PIXELS", "Crop", "DecodedImage", "ImageError", "decode_image"]
 
 Crop = Literal["center", "squash"]
 
@@ -43,10 +49,6 @@ _UNAVAILABLE = {
 }
 
 
-class ImageError(ValueError):
-    """One image cannot be used; the message is a short reason such as "truncated"."""
-
-
 class DecodedImage(NamedTuple):
     """A decoded image and the size it had."""
 
@@ -69,8 +71,12 @@ def decode_image(
     To RGB: EXIF orientation is applied; transparency is composited on white (the usual
     background of cut-out product pictures; the colour beneath is often garbage); grey is repeated;
     CMYK is converted without its colour profile; 16-bit grey is scaled from 0..65535, whatever its
-    contents. 32-bit integer and float images have no fixed range: see `_scale_to_bytes`. Animated
-    images and multi-page TIFFs give their first frame.
+    contents, but from the range that a PNG's sBIT chunk names where all of them lie in it. 32-bit
+    integer and float images have no fixed range: see `wide_grey`. Animated images and
+    multi-page TIFFs give their first frame.
+
+    No image takes more than about a gigabyte (`image_memory`): one of more than 40 million pixels
+    is reduced by a whole number first, one that would take more is refused by its header.
 
     To a square: "center" takes the largest centred square and scales it, "squash" scales both
     sides. Scaling is Pillow's Lanczos, antialiased when shrinking. An image that already has the
@@ -97,12 +103,15 @@ def decode_image(
         raise ValueError(f"crop must be 'center' or 'squash', got {crop!r}")
     if isinstance(content, np.ndarray):
         image = _from_array(content, max_pixels)
+        width, height = image.size
     else:
         if isinstance(content, pathlib.Path):
             content = _read(content, max_pixels)
-        image = _decode(content, max_pixels)
-    width, height = image.size
-    return DecodedImage(_to_square(image, resolution, crop), width, height)
+        image, (width, height) = _decode(content, max_pixels, resolution)
+    try:
+        return DecodedImage(_to_square(image, resolution, crop), width, height)
+    except MemoryError as error:
+        raise ImageError(_too_large(width, height)) from error
 
 
 def _to_square(image: Image.Image, resolution: int, crop: Crop) -> np.ndarray:
@@ -135,26 +144,56 @@ def _read(path: pathlib.Path, max_pixels: int) -> bytes:
         raise ImageError(_UNAVAILABLE[error.errno]) from error
 
 
-def _decode(content: bytes, max_pixels: int) -> Image.Image:
+def _decode(
+    content: bytes, max_pixels: int, resolution: int
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The image as upright RGB, perhaps reduced; and its own size."""
     if not content:
         raise ImageError("empty file")
+    negative = image_repair.with_black_as_zero(content)
+    content = negative or content
     try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
-            _check_size(*image.size, max_pixels)
-            image.load()
-            # TIFF has been turned by `load` already and then reports no orientation.
-            return _to_rgb(_upright(image))
-    except (ImageError, MemoryError):
+        image, size = _opened(content, max_pixels, resolution)
+    except ImageError:
         raise
+    except MemoryError as error:
+        raise ImageError("too large for the memory there is") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(_bomb_reason(content)) from error
     except UnidentifiedImageError as error:
         damaged = content.startswith(_SIGNATURES)
-        raise ImageError("truncated (in its header)" if damaged else "not an image") from error
+        other = what_it_is(content) or "not an image"
+        raise ImageError("truncated (in its header)" if damaged else other) from error
     # Pillow's decoders raise nearly anything on damaged input: OSError, SyntaxError, struct.error,
     # zlib.error, EOFError, IndexError. All bytes are in memory, so none of it is the disk's fault.
     except Exception as error:
+        shorter = image_repair.without_words(content)
+        if shorter is not None:  # its comments are too long for Pillow, or damaged
+            return _decode(shorter, max_pixels, resolution)
         raise ImageError(_damage(error, content)) from error
+    return (ImageOps.invert(image) if negative else image), size
+
+
+def _opened(
+    content: bytes, max_pixels: int, resolution: int
+) -> tuple[Image.Image, tuple[int, int]]:
+    with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        _check_size(*image.size, max_pixels)
+        if image_memory.needed_bytes(image, num_content=len(content)) > image_memory.MOST_BYTES:
+            raise ImageError(_too_large(*image.size))
+        image.load()
+        convert = functools.partial(_to_rgb, between=_grey_range(image, content))
+        # TIFF has been turned by `load` already and then reports no orientation.
+        turned = _turn(image)
+        size = image.size if turned is None else image.transpose(turned).size
+        if image.width * image.height > image_memory.LARGE:
+            small = image_memory.reduced(image, convert, resolution=resolution)
+            return (small if turned is None else small.transpose(turned)), size
+        return convert(image if turned is None else image.transpose(turned)), size
+
+
+def _too_large(width: int, height: int) -> str:
+    return f"too large: {width}x{height} pixels take more than a gigabyte to decode"
 
 
 def _formats() -> list[str]:
@@ -194,46 +233,41 @@ def _damage(error: Exception, content: bytes) -> str:
     return f"damaged ({text or type(error).__name__})"[:200]
 
 
-def _upright(image: ImageFile.ImageFile) -> Image.Image:
+def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
+    """What brings an image upright, by its EXIF orientation; None: it is."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # damaged EXIF data around sound pixels
-        return image
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+        return None
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
+def _to_rgb(image: Image.Image, *, between: wide_grey.Range | None = None) -> Image.Image:
+    """Args: between: of grey of more than eight bits, what is black and what is white."""
+    keyed = image.info.get("transparency")
+    if image.mode == "RGB" and keyed is None:
         return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = _scale_to_bytes(np.asarray(image), image.mode)
+    if wide_grey.is_wide(image.mode):
+        pixels = np.asarray(image)
+        values = wide_grey.to_bytes(pixels, between or wide_grey.range_of(image))
+        if isinstance(keyed, int):  # one grey is transparent: white, as with eight bits
+            values = np.where(pixels == keyed, np.uint8(255), values)
         return Image.fromarray(values).convert("RGB")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if image.mode == "RGB" and isinstance(keyed, tuple) and max(keyed) > 255:
+        image = image.copy()  # of 16 bits, whose pixels have been brought to eight
+        image.info["transparency"] = tuple(level >> 8 for level in keyed)
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or keyed is not None:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
 
 
-def _scale_to_bytes(values: np.ndarray, mode: str) -> np.ndarray:
-    """Grey of more than eight bits -> uint8 [h, w].
-
-    The range is the smallest of 0..1 (float only), 0..255 (not for 16-bit modes, whose range is
-    known) and 0..65535 that holds every value; failing all of them, the image's own minimum and
-    maximum. NaN counts as black.
-    """
-    wide = values.astype(np.float64)
-    finite = np.isfinite(wide)
-    if not finite.any():
-        raise ImageError("no finite pixel value")
-    wide = np.where(finite, wide, wide[finite].min())
-    low, high = wide.min(), wide.max()
-    ranges = {"I": (255.0, 65535.0), "F": (1.0, 255.0, 65535.0)}.get(mode, (65535.0,))
-    top = next((top for top in ranges if high <= top), None) if low >= 0 else None
-    if top is None:
-        wide, top = wide - low, max(high - low, np.finfo(np.float64).tiny)
-    return np.round(wide * (255.0 / top)).astype(np.uint8)
+def _grey_range(image: Image.Image, content: bytes) -> wide_grey.Range | None:
+    """Of a whole image of grey of more than eight bits; None for all others."""
+    if not wide_grey.is_wide(image.mode):
+        return None
+    return wide_grey.range_of(image, significant_bits=image_repair.significant_bits(content))
 
 
 def _from_array(pixels: np.ndarray, max_pixels: int) -> Image.Image:

@@ -71,7 +71,6 @@ def _evaluate_here(
         summary.start(
             devices=devices.describe_devices(),
             sets={name: getattr(parts, name) for name in ("real", "synthetic", "test")},
-            num_classes=len(parts.label_names),
             resolution=parts.view.resolution,
             extractor=used.extractor.description,
             time=duration.time_of_images(parts, used),

@@ -15,7 +15,7 @@ from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate.options import Evaluate
-from dreamda_jax.runtime import devices
+from dreamda_jax.runtime import devices, set_content
 from dreamda_jax.runtime.sweep import View
 from dreamda_jax.settings import binding, sections
 
@@ -78,7 +78,7 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
     directory = staging.local(synthetic or config["output"]["path"])
     judged = _open(directory, what="synthetic")
     compared = _open(staging.local(real), what="real") if real else _open_source(config)
-    if compared.fingerprint() == judged.fingerprint():
+    if _same(compared, judged):
         raise UserError(
             f"the real and the synthetic images are the same set, {directory}: there is nothing to "
             "compare. Give another --real or --synthetic."
@@ -160,7 +160,7 @@ def _test(
     if own_section and not (given.get("kind") or given.get("path")):
         return None  # a split of section `source`, whose images are not the ones looked at
     test = open_held_out(config, "test")
-    if test is not None and test.fingerprint() == real.fingerprint():
+    if test is not None and _same(test, real):
         raise UserError(
             f"section test names the real images themselves ({len(test):,}): every image near its "
             "seed would count as leaked. Give the images that classifiers are tested on, or "
@@ -178,15 +178,24 @@ def _recorded(directory: Path) -> dict[str, Any]:
 
 def _seeds(real: sources.Source, recorded: Mapping[str, Any]) -> sources.Source | None:
     """The source whose places are the set's seed ids: `real`, or so many of its images."""
-    digest = recorded.get("sha256", {}).get("source")
-    if digest == real.fingerprint():
-        return real
     count = recorded.get("synthesis", {}).get("max_seeds", 0)
-    if 0 < count < len(real):
-        spread = sources.Spread(real, count)
-        if digest == spread.fingerprint():
-            return spread
-    return None
+    wanted = sources.Spread(real, count) if 0 < count < len(real) else real
+    digests = recorded.get("sha256", {})
+    if "source_content" in digests:
+        identity = set_content.identity_of(wanted, what="the seeds")
+        return wanted if digests["source_content"] == identity else None
+    return wanted if digests.get("source") == wanted.fingerprint() else None
+
+
+def _same(one: sources.Source, other: sources.Source) -> bool:
+    """Whether two sets have the same images: of files by their bytes, else by what lists them."""
+    if len(one) != len(other):
+        return False
+    first = set_content.content_of(one, what="the images")
+    second = set_content.content_of(other, what="the images")
+    if first is None or second is None:
+        return one.fingerprint() == other.fingerprint()
+    return set_content.same_images(first, second)
 
 
 def _classifiers(listed: str) -> tuple[Path, ...]:

@@ -1,9 +1,11 @@
 """The lines an evaluation begins and ends with."""
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dreamda_jax.data.sources import Source
+from dreamda_jax.data.sources.overview import overview
 from dreamda_jax.runtime import forecast
 
 _LABEL_WIDTH = 12
@@ -12,21 +14,23 @@ _LABEL_WIDTH = 12
 def start(
     *,
     devices: str,
-    sets: Mapping[str, Sized | None],
-    num_classes: int,
+    sets: Mapping[str, Source | None],
     resolution: int,
     extractor: str,
     time: forecast.Forecast | None,
     output: str,
 ) -> str:
     """What is about to be compared, in what features."""
+    real = sets["real"]
+    assert real is not None
     counts = ", ".join(
         f"{len(images):,} {name}" for name, images in sets.items() if images is not None
     )
     return "\n".join(
         [
             f"devices     {devices}",
-            f"images      {counts}; {num_classes} classes, {resolution}x{resolution}",
+            f"images      {counts}; {len(real.label_names)} classes, {resolution}x{resolution}",
+            *overview(real, label_width=_LABEL_WIDTH),
             f"features    {extractor}",
             *forecast.lines(time, label_width=_LABEL_WIDTH),
             f"output      {output}",

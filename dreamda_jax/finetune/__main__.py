@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_verify_flag()
 command_line.define_host_flags()
 
 
@@ -50,7 +51,7 @@ def _finetune_here(config: dict[str, Any], dry_run: bool, stop: threading.Event)
     from dreamda_jax.finetune import build
     from dreamda_jax.runtime import devices, distributed
 
-    parts = build.finetuning(config)
+    parts = build.finetuning(config, verify=flags.FLAGS.verify)
     from dreamda_jax.finetune import result, run, summary  # a second a wrong path need not cost
 
     programs = run.open_programs(parts)
@@ -112,7 +113,7 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
         num_trained=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         warmup_steps=job.warmup_steps,
         num_images=len(parts.source),
-        num_classes=len(parts.source.label_names),
+        source=parts.source,
         resolution=parts.view.resolution,
         num_steps=job.num_steps,
         batch_size=job.batch_size,

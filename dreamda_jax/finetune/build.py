@@ -16,6 +16,8 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.models.stable_diffusion import checkpoint_files
 from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import set_content
+from dreamda_jax.runtime.heartbeat import waiting
 from dreamda_jax.runtime.sweep import View
 from dreamda_jax.settings import binding, sections
 
@@ -70,8 +72,12 @@ class Finetuning(NamedTuple):
         return staging.local(self.job.output)
 
 
-def finetuning(config: dict[str, Any]) -> Finetuning:
+def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     """Checks a configuration and opens what it names.
+
+    Args:
+      config: the whole of it.
+      verify: reads every file, whatever is known from an earlier start.
 
     Raises:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
@@ -109,9 +115,12 @@ def finetuning(config: dict[str, Any]) -> Finetuning:
         settings["finetune"].pop(name, None)
     settings["finetune"]["learning_rate"] = job.peak_learning_rate
     del settings["model"]["path"]
+    settings["source"].pop("path", None)
+    with waiting("reading the files of the model"):
+        model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
     settings["sha256"] = {
-        "source": source.fingerprint(),
-        "model": checkpoint_files.checkpoint_fingerprint(files.directory),
+        **set_content.digests_of(source, name="source", verify=verify),
+        **model_digests,
     }
     return Finetuning(
         settings,

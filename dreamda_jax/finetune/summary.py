@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from dreamda_jax.data.sources import Source
+from dreamda_jax.data.sources.overview import overview
 from dreamda_jax.runtime import forecast
 from dreamda_jax.runtime.readable import readable_bytes, readable_flops
 
@@ -16,7 +18,7 @@ def start(
     method: str,
     num_trained: int,
     num_images: int,
-    num_classes: int,
+    source: Source,
     resolution: int,
     num_steps: int,
     batch_size: int,
@@ -40,7 +42,7 @@ def start(
       method: in words.
       num_trained: trained parameters.
       num_images: of the training set.
-      num_classes: of its labels.
+      source: the training set.
       resolution: side of the images.
       num_steps: optimizer steps.
       batch_size: images of a step, over all devices.
@@ -67,7 +69,9 @@ def start(
         f"devices     {devices}{split}",
         f"model       {model}",
         f"method      {method}, {trained} trained parameters",
-        f"data        {num_images:,} images of {num_classes} classes, {resolution}x{resolution}",
+        f"data        {num_images:,} images of {len(source.label_names)} classes, "
+        f"{resolution}x{resolution}",
+        *overview(source, label_width=_LABEL_WIDTH),
         f"steps       {num_steps:,}, batches of {batch_size:,}{portions}, "
         f"{num_steps * batch_size / num_images:,.1f} epochs",
         f"optimizer   {optimizer}",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_verify_flag()
 command_line.define_host_flags()
 
 
@@ -57,15 +58,11 @@ def _generate_here(
     from dreamda_jax.data.sets import shards
     from dreamda_jax.generate import build
 
-    parts = build.generation(config)
+    parts = build.generation(config, verify=flags.FLAGS.verify)
     from dreamda_jax.generate import run  # takes a second that a wrong path need not cost
     from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
     layout = parts.layout
-    ignored = getattr(parts.source, "ignored", ())  # of image folders
-    if ignored:
-        more = ", …" if len(ignored) > 3 else ""
-        print(f"ignored   {len(ignored)} files that are no images: {', '.join(ignored[:3])}{more}")
     for note in parts.notes:
         print(note)
     mine = range(hosts.index, layout.num_shards, hosts.count)
@@ -134,7 +131,7 @@ def _summary(
         method=parts.method.name,
         num_seeds=sum(len(parts.layout.seed_ids(shard)) for shard in mine),
         seeds_left=seeds_left,
-        num_classes=len(parts.source.label_names),
+        source=parts.source,
         num_variants=parts.synthesis.num_variants,
         resolution=parts.image.resolution,
         price=expected.price,

@@ -13,7 +13,8 @@ from dreamda_jax.data.files import staging
 from dreamda_jax.data.sets import shards
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files
-from dreamda_jax.runtime import devices
+from dreamda_jax.runtime import devices, set_content
+from dreamda_jax.runtime.heartbeat import waiting
 from dreamda_jax.settings import binding, sections
 from dreamda_jax.settings.sections import Clip
 
@@ -64,8 +65,12 @@ class Generation(NamedTuple):
     notes: list[str]
 
 
-def generation(config: dict[str, Any]) -> Generation:
+def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
     """Checks a configuration and opens what it names.
+
+    Args:
+      config: the whole of it.
+      verify: reads every file, whatever is known from an earlier start.
 
     Raises:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
@@ -102,9 +107,12 @@ def generation(config: dict[str, Any]) -> Generation:
     settings = {key: dict(config[key]) for key in _SECTIONS if key != "loader"}
     del settings["output"]["path"]  # a data set may be moved, a checkpoint too
     del settings["model"]["path"]
+    settings["source"].pop("path", None)
+    with waiting("reading the files of the model"):
+        model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
     settings["sha256"] = {
-        "source": source.fingerprint(),
-        "model": checkpoint_files.checkpoint_fingerprint(files.directory),
+        **set_content.digests_of(source, name="source", verify=verify),
+        **model_digests,
     }
     if isinstance(method, Gif) and method.clip is not None:
         settings["clip"] = {key: value for key, value in config["clip"].items() if key != "path"}

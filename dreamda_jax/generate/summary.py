@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from dreamda_jax.data.sets.dataset import Summary
+from dreamda_jax.data.sources import Source
+from dreamda_jax.data.sources.overview import overview
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.generate.statistics import Statistics
 from dreamda_jax.runtime import forecast
@@ -19,7 +21,7 @@ def start(
     method: str,
     num_seeds: int,
     seeds_left: int,
-    num_classes: int,
+    source: Source,
     num_variants: int,
     resolution: int,
     price: Cost,
@@ -34,7 +36,9 @@ def start(
         [
             f"devices   {devices}",
             f"model     {model}",
-            f"seeds     {num_seeds:,} images of {num_classes} classes, {resolution}x{resolution}",
+            f"seeds     {num_seeds:,} images of {len(source.label_names)} classes, "
+            f"{resolution}x{resolution}",
+            *overview(source, label_width=_LABEL_WIDTH),
             f"images    {images:,} to make with {method}, {num_variants} per seed{resumed}",
             f"cost      {price.unet_rows:.1f} U-Net rows, {readable_flops(price.flops)} per image; "
             f"{readable_flops(price.flops * images)} in all",

@@ -260,5 +260,6 @@ def _training(
         stage1_steps=stage1_steps,
         synthetic_directory=directory,
         self_training=found,
+        notes=[],
     )
     return parts, assumed

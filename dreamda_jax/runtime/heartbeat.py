@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from dreamda_jax.runtime import program_notes
@@ -16,20 +16,21 @@ _COMPILED_IN = "seconds_to_compile"
 
 
 @contextlib.contextmanager
-def waiting(what: str, *, stream: TextIO | None = None) -> Iterator[None]:
+def waiting(what: str | Callable[[], str], *, stream: TextIO | None = None) -> Iterator[None]:
     """Speaks up after three seconds, and goes on until the block ends.
 
     On a terminal it is one line with the seconds gone, which is removed at the end; elsewhere a
     line at once and one every half minute.
 
     Args:
-      what: such as "compiling the training step".
+      what: such as "compiling the training step", or what gives these words anew each time.
       stream: where to write; default standard error.
     """
     out = stream or sys.stderr
     ended = threading.Event()
     started = time.monotonic()
-    speaker = threading.Thread(target=_speak, args=(what, started, ended, out), daemon=True)
+    say = what if callable(what) else lambda: what
+    speaker = threading.Thread(target=_speak, args=(say, started, ended, out), daemon=True)
     speaker.start()
     try:
         yield
@@ -65,17 +66,19 @@ class Compiling:
         self._notes.put(**{_COMPILED_IN: time.monotonic() - started})
 
 
-def _speak(text: str, started: float, ended: threading.Event, out: TextIO) -> None:
+def _speak(say: Callable[[], str], started: float, ended: threading.Event, out: TextIO) -> None:
     if ended.wait(_SILENT_SECONDS):
         return
     if not out.isatty():
-        print(f"{text} …", file=out, flush=True)
+        print(f"{say()} …", file=out, flush=True)
         while not ended.wait(_LINE_EVERY_SECONDS):
-            print(f"{text} … {time.monotonic() - started:.0f} s", file=out, flush=True)
+            print(f"{say()} … {time.monotonic() - started:.0f} s", file=out, flush=True)
         return
+    shown = 0
     while True:
-        line = f"{text} … {time.monotonic() - started:.0f} s"
-        print(f"\r{line}", end="", file=out, flush=True)
+        line = f"{say()} … {time.monotonic() - started:.0f} s"
+        print(f"\r{line.ljust(shown)}", end="", file=out, flush=True)
+        shown = max(shown, len(line))
         if ended.wait(1.0):
-            print(f"\r{' ' * len(line)}\r", end="", file=out, flush=True)
+            print(f"\r{' ' * shown}\r", end="", file=out, flush=True)
             return

@@ -40,6 +40,14 @@ def define_dry_run_flag() -> None:
         flags.DEFINE_bool("dry_run", False, "Say what would be made and at what cost, and stop.")
 
 
+def define_verify_flag() -> None:
+    """`--verify`, for entry points that compare files with those an earlier start read."""
+    if "verify" not in FLAGS:
+        flags.DEFINE_bool(
+            "verify", False, "Read every file again, whatever is known from earlier starts."
+        )
+
+
 def define_host_flags() -> None:
     """`--coordinator_address` and the like, for entry points that run on many hosts."""
     if "num_processes" in FLAGS:
@@ -95,7 +103,7 @@ def run(main: Callable[[], int | None]) -> None:
 def _help(module: types.ModuleType) -> str:
     lines = [(module.__doc__ or "").strip(), "", "Flags:"]
     own = FLAGS.get_key_flags_for_module(sys.argv[0])  # absl's name for the main module
-    names = ("config", "dry_run", "coordinator_address", "num_processes", "process_id")
+    names = ("config", "dry_run", "verify", "coordinator_address", "num_processes", "process_id")
     shared = [FLAGS[name] for name in (*names, "join_timeout") if name in FLAGS]
     for flag in [*shared, *own]:
         default = "" if flag.default is None else f" (default: {flag.default})"

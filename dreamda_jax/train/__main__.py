@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # JAX and Flax take seconds that --help should not cost
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
+command_line.define_verify_flag()
 command_line.define_host_flags()
 
 
@@ -51,9 +52,9 @@ def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) ->
     from dreamda_jax.train import build
     from dreamda_jax.train.methods import open_method
 
-    parts = build.training(config)
+    parts = build.training(config, verify=flags.FLAGS.verify)
     output = staging.local(parts.job.output)
-    print(_summary(parts), flush=True)
+    print("\n".join([_summary(parts), *parts.notes]), flush=True)
     run_directory.check_settings(output, parts.settings, defaults=parts.defaults)
     if dry_run:
         return 0
@@ -90,6 +91,8 @@ def _summary(parts: "build.Training") -> str:
     images = jax.ShapeDtypeStruct((1, parts.image_size, parts.image_size, 3), jax.numpy.float32)
     forward = flops.count_flops(functools.partial(module.apply, train=False), variables, images)
     recipe, description = parts.recipe, describe(parts)
+    source = parts.real or parts.synthetic
+    assert source is not None
     return summary.start(
         devices=devices.describe_devices(),
         classifier=parts.classifier.name,
@@ -97,7 +100,7 @@ def _summary(parts: "build.Training") -> str:
         weights=parts.weights or "scratch",
         num_real=len(parts.real) if parts.real else 0,
         num_synthetic=len(parts.synthetic) if parts.synthetic else 0,
-        num_classes=len(parts.label_names),
+        source=source,
         resolution=parts.image_size,
         num_runs=parts.job.num_runs,
         num_steps=parts.num_steps,

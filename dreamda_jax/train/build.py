@@ -10,15 +10,17 @@ from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.algorithms.selftrain.consistency import Consistency
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
-from dreamda_jax.data.sources import classes, open_held_out
+from dreamda_jax.data.sources import classes
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry, weight_files
 from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import set_content
 from dreamda_jax.settings import binding, sections
 from dreamda_jax.train import build_self_training, options
 from dreamda_jax.train.build_self_training import SelfTraining
+from dreamda_jax.train.held_out import held_out_sets, refuse_leaks
 from dreamda_jax.train.recipes import RECIPES, Recipe
 
 _SECTIONS = ("source", "classifier", "data", "augment", "train", "validation", "test")
@@ -49,6 +51,7 @@ class Training(NamedTuple):
       stage1_steps: of AMST's first stage.
       synthetic_directory: where `synthetic` lies.
       self_training: what methods other than "supervised" need; else None.
+      notes: what a person should hear of it.
     """
 
     settings: dict[str, Any]
@@ -74,6 +77,7 @@ class Training(NamedTuple):
     stage1_steps: int
     synthetic_directory: Path
     self_training: SelfTraining | None
+    notes: list[str]
 
     @property
     def steps_per_epoch(self) -> float:
@@ -81,8 +85,12 @@ class Training(NamedTuple):
         return self.epoch_images / self.recipe.batch_size
 
 
-def training(config: dict[str, Any]) -> Training:
+def training(config: dict[str, Any], *, verify: bool = False) -> Training:
     """Checks a configuration and opens what it names.
+
+    Args:
+      config: the whole of it.
+      verify: reads every file, whatever is known from an earlier start.
 
     Raises:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
@@ -105,7 +113,8 @@ def training(config: dict[str, Any]) -> Training:
     directory = staging.local(data.synthetic or config["output"]["path"])
     real, synthetic = _training_sets(config, data, directory)
     label_names = (real or synthetic).label_names  # type: ignore[union-attr]
-    held_out = _held_out_sets(config, label_names, trained_on=real)
+    held_out = held_out_sets(config, label_names)
+    notes = refuse_leaks(real, held_out, verify=verify)
     sets = dict(held_out)
     found = None
     if job.method != "supervised":
@@ -123,7 +132,10 @@ def training(config: dict[str, Any]) -> Training:
     )
     if found and found.unlabelled:
         sets["unlabelled"] = found.unlabelled
-    settings = _settings(config, job.method, recipe, real=real, synthetic=synthetic, **sets)
+    settings = _settings(config, job.method, recipe)
+    for name, source in {"real": real, "synthetic": synthetic, **sets}.items():
+        if source is not None:
+            settings["sha256"] |= set_content.digests_of(source, name=name, verify=verify)
     if found and found.labels_digest:
         settings["sha256"]["labels"] = found.labels_digest
     return Training(
@@ -150,6 +162,7 @@ def training(config: dict[str, Any]) -> Training:
         stage1_steps,
         directory,
         found,
+        notes,
     )
 
 
@@ -220,56 +233,16 @@ def _training_sets(
     return real, synthetic
 
 
-def _held_out_sets(
-    config: Mapping[str, Any],
-    label_names: tuple[str, ...],
-    *,
-    trained_on: sources.Source | None,
-) -> dict[str, sources.Source | None]:
-    """By name "validation" and "test", of which one is there."""
-    found = {
-        name: _held_out(config, name, label_names, trained_on=trained_on)
-        for name in ("validation", "test")
-    }
-    if not any(found.values()):
-        raise UserError(
-            "there is nothing to measure accuracy on: give section test (or validation) what "
-            "differs from section source, such as --config.test.split=test or, for folders, "
-            "--config.test.path=my_test_images"
-        )
-    return found
-
-
-def _held_out(
-    config: Mapping[str, Any],
-    section: str,
-    label_names: tuple[str, ...],
-    *,
-    trained_on: sources.Source | None,
-) -> sources.Source | None:
-    source = open_held_out(config, section)
-    if source is None:
-        return None
-    if trained_on is not None and source.fingerprint() == trained_on.fingerprint():
-        raise UserError(
-            f"section {section} names the training set itself ({len(source):,} images): its "
-            "accuracy would mean nothing. Give images that are not trained on."
-        )
-    return classes.match_classes(label_names, source, what=f"the {section} set")
-
-
-def _settings(
-    config: Mapping[str, Any], method: str, recipe: Recipe, **sets: sources.Source | None
-) -> dict[str, Any]:
+def _settings(config: Mapping[str, Any], method: str, recipe: Recipe) -> dict[str, Any]:
     sections = (*_SECTIONS, *build_self_training.SECTIONS.get(method, ()))
     settings = {name: dict(config.get(name, {})) for name in sections}
     for name in ("output", "num_runs", "log_every"):
         settings["train"].pop(name, None)  # a run may be moved, and more runs be added
+    for name in ("source", "validation", "test", "unlabelled"):
+        settings.get(name, {}).pop("path", None)  # so may images
     settings["train"].update(dataclasses.asdict(recipe))
     settings["data"].pop("synthetic", None)
-    settings["sha256"] = {
-        name: source.fingerprint() for name, source in sets.items() if source is not None
-    }
+    settings["sha256"] = {}
     return settings
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
+from dreamda_jax.data.sources import Source
+from dreamda_jax.data.sources.overview import overview
 from dreamda_jax.runtime import forecast
 
 _LABEL_WIDTH = 12
@@ -40,7 +42,7 @@ def start(
     weights: str,
     num_real: int,
     num_synthetic: int,
-    num_classes: int,
+    source: Source,
     resolution: int,
     num_steps: int,
     num_epochs: float,
@@ -63,7 +65,7 @@ def start(
       weights: where they come from, or "scratch".
       num_real: real training images.
       num_synthetic: synthetic ones.
-      num_classes: of the data.
+      source: what is trained on, real where there is such.
       resolution: of the images as the classifier sees them.
       num_steps: of the optimizer, in all.
       num_epochs: passes over the training images that these make.
@@ -85,8 +87,9 @@ def start(
         [
             f"devices     {devices}",
             f"classifier  {classifier}, {num_params / 1e6:.2f} M parameters, {start_from}",
-            f"data        {num_real:,} real{synthetic} images of {num_classes} classes, "
-            f"{resolution}x{resolution}",
+            f"data        {num_real:,} real{synthetic} images of "
+            f"{len(source.label_names)} classes, {resolution}x{resolution}",
+            *overview(source, label_width=_LABEL_WIDTH),
             f"method      {method}",
             f"steps       {num_steps:,}, batches of {batch_size:,}, {num_epochs:,.1f} epochs{runs}",
             f"optimizer   {optimizer}, {schedule}",

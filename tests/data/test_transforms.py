@@ -268,8 +268,10 @@ def test_unusable_files(tmp_path):
     (tmp_path / "text.png").write_text("this is not the picture you are looking for\n" * 10)
     assert reason(tmp_path / "text.png") == "not an image"
     assert reason(b"\0" * 10_000) == "not an image"
-    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n") == "not an image"
-    assert reason(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "not an image"
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n") == (
+        "PostScript, which is not read here"
+    )
+    assert reason(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "an SVG, which is not read here"
     assert reason(tmp_path) == "not a file"
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     assert "symbolic links" in reason(tmp_path / "loop.png")

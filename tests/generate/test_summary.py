@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dreamda_jax.data.sets.dataset import Summary
+from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.generate import summary
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.generate.statistics import Statistics
@@ -18,7 +19,7 @@ def test_summaries():
         method="dreamda",
         num_seeds=100,
         seeds_left=60,
-        num_classes=3,
+        source=SampleSource(split="train"),
         num_variants=10,
         resolution=512,
         price=price,
@@ -27,6 +28,7 @@ def test_summaries():
         output="out",
     )
     assert "600 to make with dreamda, 10 per seed (400 are there already)" in text
+    assert "\nclasses   t-shirt 20, trousers 20, " in text
     assert "15.0 U-Net rows, 2 TFLOP per image; 1,200 TFLOP in all" in text
     assert "250 ms per image, 2 min 30 s in all, until " in text
     assert "3.4 GB" in text

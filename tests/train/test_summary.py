@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
+from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.runtime.forecast import from_last_run
 from dreamda_jax.train import summary
 from dreamda_jax.train.summary import RunResult, closing_table
@@ -66,7 +67,7 @@ def test_start():
         "num_params": 23_528_522,
         "num_real": 400,
         "num_synthetic": 4_000,
-        "num_classes": 10,
+        "source": SampleSource(split="train"),
         "resolution": 224,
         "num_steps": 10_000,
         "num_epochs": 290.9,

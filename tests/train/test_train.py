@@ -143,7 +143,7 @@ def test_an_empty_split_is_refused(tmp_path):
 def test_training_and_test_set_must_differ(tmp_path):
     config = make_config(tmp_path)
     config["test"] = {"path": str(tmp_path / "train")}
-    with pytest.raises(UserError, match="section test names the training set itself"):
+    with pytest.raises(UserError, match="images of section test are in the training set"):
         run(config)
 
 

@@ -99,6 +99,10 @@ CHANGES: tuple[Change, ...] = (
         advice="serve the model behind an OpenAI-compatible endpoint, write to another file",
     ),
     Removed("0.2", "prompts.revision"),
+    Removed("0.2", "source.path"),  # where a set lies does not matter: its bytes do
+    Removed("0.2", "validation.path"),
+    Removed("0.2", "test.path"),
+    Removed("0.2", "unlabelled.path"),
     Removed("0.2", "prompts.dtype"),
 )
 """In the order of versions."""
@@ -181,7 +185,8 @@ def _apply(
             if name in section and target is not None and new_name not in target:
                 target[new_name] = section.pop(name)
         case Removed(goes_on=goes_on):
-            if name in section and (goes_on is None or section[name] in goes_on):
+            stays = _get(now, prefix + change.field) is not _ABSENT
+            if name in section and not stays and (goes_on is None or section[name] in goes_on):
                 del section[name]
 
 

@@ -116,6 +116,7 @@ def open_run(
             created = atomic.create_if_absent(config, atomic.to_json(content))
             if not created:
                 check_settings(directory, settings, defaults=defaults)
+                _note_older(config, settings)
                 # Nothing was made, so there is nothing to protect: take the new settings.
                 if process_index == 0 and _changes(directory, settings, defaults):
                     atomic.write_atomically(config, atomic.to_json(content))
@@ -272,6 +273,18 @@ def _lock(directory: Path, process_index: int) -> int | None:
     os.pwrite(descriptor, text.encode(), 0)
     _held_descriptors.add(descriptor)
     return descriptor
+
+
+def _note_older(config: Path, settings: Mapping[str, Any]) -> None:
+    here = _read_config(config)
+    by_listing = run_settings.compares_by_listing(here or {}, settings)
+    if here is not None and by_listing:
+        _LOG.warning(
+            "%s was begun by a version that compared names and sizes, not every byte: whether the "
+            "bytes are the same is not known of: %s",
+            config.parent,
+            ", ".join(by_listing),
+        )
 
 
 def _record_versions(directory: Path) -> None:

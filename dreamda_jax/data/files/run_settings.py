@@ -10,6 +10,8 @@ from typing import Any
 from dreamda_jax.data.files import migrations
 
 _ABSENT = object()
+_DIGESTS = "sha256"  # the section
+_CONTENT = "_content"
 
 
 _PACKAGES = (
@@ -33,11 +35,43 @@ def since_begun(
       run can be continued.
     """
     upgraded = migrations.as_today(plain(here), plain(now), defaults=plain(defaults))
+    _compare_by_content(upgraded.get(_DIGESTS), plain(now).get(_DIGESTS))
     lines = []
     for line in difference(upgraded, now):
         advice = migrations.advice(line.partition(":")[0], plain(here))
         lines.append(f"{line} ({advice})" if advice else line)
     return lines
+
+
+def by_content(listing: str, content: str, *, name: str) -> dict[str, str]:
+    """The digests of one thing in section "sha256": how 0.1 compared it, and by every byte.
+
+    Args:
+      listing: of names, sizes, labels, samples.
+      content: of all bytes.
+      name: such as "source" or "model".
+    """
+    return {name: listing, name + _CONTENT: content}
+
+
+def compares_by_listing(here: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a run of an older version can be compared by its names only, such as "source"."""
+    old, new = here.get(_DIGESTS, {}), now.get(_DIGESTS, {})
+    return [
+        name.removesuffix(_CONTENT) for name in new if name.endswith(_CONTENT) and name not in old
+    ]
+
+
+def _compare_by_content(here: Any, now: Any) -> None:
+    """Leaves out listings where both know the content; and contents that an older run lacks."""
+    if not isinstance(here, dict) or not isinstance(now, dict):
+        return
+    for name in [name for name in now if name.endswith(_CONTENT)]:
+        listing = name.removesuffix(_CONTENT)
+        if name in here:
+            here[listing] = now.get(listing)
+        elif listing in here:
+            here[name] = now[name]
 
 
 def difference(here: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

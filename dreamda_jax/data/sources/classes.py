@@ -1,5 +1,6 @@
 """Class names of two sets: the same label means the same class, whatever order each set has."""
 
+import pathlib
 import unicodedata
 from collections.abc import Sequence
 from typing import SupportsIndex
@@ -135,6 +136,7 @@ class _Relabelled:
         self._source, self._mapping = source, mapping
         self.name, self.label_names = source.name, label_names
         self.ignored: tuple[str, ...] = getattr(source, "ignored", ())
+        self.record_files: tuple[pathlib.Path, ...] = getattr(source, "record_files", ())
 
     def __len__(self) -> int:
         return len(self._source)

@@ -5,17 +5,16 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import SupportsIndex
+from typing import Literal, SupportsIndex
 
 from dreamda_jax.data.files import staging
-from dreamda_jax.data.sources import folder_metadata, folder_walk
+from dreamda_jax.data.sources import folder_doubts, folder_metadata, folder_tables, folder_walk
 from dreamda_jax.data.sources.folder_walk import first_few, is_image, printable
 from dreamda_jax.data.sources.labels import check_label_names, slug
 from dreamda_jax.data.sources.source import Example, checked_index, listing_fingerprint
 from dreamda_jax.errors import UserError
 
-_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}
-_SUFFIXES = ", ".join(folder_walk.IMAGE_SUFFIXES)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,36 +59,42 @@ def open_folder(
     *,
     label_pattern: str | None = None,
     label_names: Mapping[object, str] | Sequence[str] | None = None,
+    classes: Literal["auto", "sub_folders"] = "auto",
 ) -> FolderSource:
     r"""Opens an image folder in one of three layouts.
 
     - `label_pattern` given: files anywhere below `path`; the expression is searched in each file
       name and its first group is the label code. `r"_(\d)\.png$"` with `label_names={"0":
       "normal", "1": "tuberculosis"}` reads Shenzhen's `CHNCXR_0001_0.png`.
-    - `metadata.jsonl` or `metadata.csv` in `path`: columns `file_name`, `label` (a string or an
-      integer) and optionally `text`, as in Hugging Face's imagefolder.
+    - `metadata.jsonl` or `metadata.csv` in `path`, or one in each of its folders: columns
+      `file_name` (relative to the table's folder), `label` (a string or an integer) and optionally
+      `text`, as in Hugging Face's imagefolder.
     - otherwise `path/class/**.jpg`: a class per sub-folder, in sorted order.
 
-    Image files are known by suffix, in any case: jpg, jpeg, png, webp, bmp, gif, tif, tiff. Files
-    that the metadata lists but that are not there are no error here; they fail when decoded.
+    Image files are known by suffix, in any case: those of `folder_walk.IMAGE_SUFFIXES`. Some files
+    that the metadata lists may not be there; they fail when decoded.
 
     Args:
       path: the folder; "~" is expanded.
       label_pattern: regular expression with at least one group.
       label_names: class names by label code (a mapping, in label order) or by integer label (a
         sequence). Without it the codes are the names.
+      classes: "auto" refuses folders whose sub-folders look like splits, or like a folder around
+        the classes; "sub_folders" takes them for the classes, whatever they are called.
 
     Returns:
       The source. `ignored` says what was passed over.
 
     Raises:
       UserError: no such folder; no image; a class without an image; metadata that do not parse,
-        lack a column, a label, or leave the folder; a file name that the pattern does not match;
-        class names that collide.
+        lack a column, a label, or leave the folder, or of whose files none is there; a file name
+        that the pattern does not match; class names that collide; sub-folders that are no classes.
     """
     if path is None or not os.fspath(path):  # what a config leaves open
         raise UserError("The image folder is not set. Give --config.source.path=FOLDER.")
     root = image_root(path)
+    if classes not in ("auto", "sub_folders"):
+        raise UserError(f"source.classes={classes!r}: choose auto or sub_folders.")
     if label_names is not None and not isinstance(label_names, Mapping):
         if isinstance(label_names, str):
             raise UserError(
@@ -99,14 +104,11 @@ def open_folder(
         label_names = dict(enumerate(label_names))
     names_by_code = {str(code): str(name) for code, name in (label_names or {}).items()}
 
-    metadata = folder_metadata.find_metadata(root)
+    tables = [] if label_pattern is not None else folder_metadata.find_tables(root)
     if label_pattern is not None:
         coded, ignored = _codes_from_names(root, label_pattern)
-    elif metadata is not None:
-        rows = folder_metadata.read_metadata(metadata)
-        coded = [(row.file_name, row.label, row.text) for row in rows]
-        listed = {row.file_name for row in rows} | {metadata.name}
-        ignored = [file for file in folder_walk.files_below(root) if file not in listed]
+    elif tables:
+        coded, ignored = folder_tables.codes_from_tables(root, tables)
     elif names_by_code:
         raise UserError(
             f"label_names was given, but {root} has neither metadata.jsonl nor metadata.csv and "
@@ -114,10 +116,11 @@ def open_folder(
             "are the names: leave label_names out, or add label_pattern."
         )
     else:
-        coded, ignored = _codes_from_sub_folders(root)
+        coded, ignored = _codes_from_sub_folders(root, ask=classes == "auto")
     if not coded:
         raise UserError(
-            f"No images in {root}{_found(ignored)}. Image files end in {_SUFFIXES} (any case)."
+            f"No images in {root}{_found(ignored)}. Image files end in "
+            f"{folder_walk.USUAL_SUFFIXES}."
         )
 
     codes, names = _classes(root, [code for _, code, _ in coded], names_by_code)
@@ -137,26 +140,25 @@ def open_folder(
 _Coded = list[tuple[str, str, str | None]]  # relative path, label code, caption
 
 
-def _codes_from_sub_folders(root: pathlib.Path) -> tuple[_Coded, list[str]]:
+def _codes_from_sub_folders(root: pathlib.Path, *, ask: bool) -> tuple[_Coded, list[str]]:
     folders, loose = folder_walk.list_directory(root)
     hidden = [f"{folder}/" for folder in folders if folder_walk.is_hidden(folder)]
     folders = [folder for folder in folders if not folder_walk.is_hidden(folder)]
+    if ask:
+        folder_doubts.refuse_doubtful(root, folders, loose)
     coded: _Coded = []
     ignored = [*loose, *hidden]
     empty = []
     for folder in folders:
-        below = [f"{folder}/{file}" for file in folder_walk.files_below(root / folder)]
+        # What a link in one class leads to upwards or sideways is not of that class.
+        closed = [root, *root.parents, *(root / other for other in folders if other != folder)]
+        found = folder_walk.files_below(root / folder, closed=closed)
+        below = [f"{folder}/{file}" for file in found]
         images = [file for file in below if is_image(file)]
         coded += [(file, printable(folder), None) for file in images]
         ignored += [file for file in below if not is_image(file)]
         if not images:
             empty.append(printable(folder))
-    if folders and all(folder.lower() in _SPLIT_NAMES for folder in folders):
-        suggestion = root / ("train" if "train" in folders else folders[0])
-        raise UserError(
-            f"{root} holds the splits {', '.join(folders)}, not classes. Give the path of one "
-            f"split, such as {suggestion}."
-        )
     loose_images = [file for file in loose if is_image(file)]
     if loose_images and not coded:
         raise UserError(
@@ -167,7 +169,7 @@ def _codes_from_sub_folders(root: pathlib.Path) -> tuple[_Coded, list[str]]:
     if empty and coded:
         raise UserError(
             f"Class folders without a single image in {root}: {first_few(empty, 10)}. Remove them "
-            f"or add images (files ending in {_SUFFIXES})."
+            f"or add images (files ending in {folder_walk.USUAL_SUFFIXES})."
         )
     return coded, ignored
 
@@ -210,8 +212,8 @@ def _classes(
     """Label ids by code, and class names by label id."""
     present = set(codes)
     if not names_by_code:
-        if all(re.fullmatch(r"\d+", code) for code in present):
-            order = sorted(present, key=lambda code: (int(code), code))  # 2 before 10
+        if all(_NUMBER.fullmatch(code) for code in present):
+            order = sorted(present, key=lambda code: (float(code), code))  # 2 before 10
         else:
             order = sorted(present, key=folder_walk.sort_key)
         return {code: i for i, code in enumerate(order)}, order

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from dreamda_jax.data.sources.folder_walk import first_few, printable
+from dreamda_jax.data.sources.folder_walk import files_below, first_few, printable
 from dreamda_jax.errors import UserError
 
 _REQUIRED = ("file_name", "label")
+_TABLES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+_SEPARATORS = (",", ";", "\t", "|")
 
 
 class MetadataRow(NamedTuple):
@@ -24,8 +26,26 @@ class MetadataRow(NamedTuple):
     text: str | None
 
 
-def find_metadata(root: pathlib.Path) -> pathlib.Path | None:
-    """The folder's metadata file, or None.
+def find_tables(root: pathlib.Path) -> list[pathlib.Path]:
+    """The tables that give a folder's labels: its own, or else those of the folders below it.
+
+    Raises:
+      UserError: a folder has two, or one of a kind that is not read here (parquet); or both the
+        folder and some below it have one.
+    """
+    below = [file for file in files_below(root) if file.rsplit("/", 1)[-1] in _TABLES]
+    folders = sorted({(root / file).parent for file in below})
+    found = [table for folder in folders if (table := _table_of(folder)) is not None]
+    if len(found) > 1 and found[0].parent == root:
+        raise UserError(
+            f"{found[0]} and {found[1]} both list images. Keep one: the table of the folder for "
+            "all images, or one in each folder for its own."
+        )
+    return found
+
+
+def _table_of(root: pathlib.Path) -> pathlib.Path | None:
+    """The folder's own metadata file, or None.
 
     Raises:
       UserError: both jsonl and csv, or only a kind that is not read here (parquet).
@@ -49,8 +69,9 @@ def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
     """Reads the table, checking every row.
 
     Args:
-      file: `metadata.jsonl` (one JSON object a line) or `metadata.csv` (comma separated, with a
-        header), UTF-8. `label` is a string or an integer >= 0, the same kind in every row.
+      file: `metadata.jsonl` (one JSON object a line) or `metadata.csv` (with a header; separated
+        by comma, semicolon, tab or bar, whichever the header shows), UTF-8. `label` is a string or
+        an integer >= 0, the same kind in every row.
 
     Returns:
       The rows in the order of the file. One image may have several rows with different captions.
@@ -100,7 +121,23 @@ def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
         rows.append(MetadataRow(file_name, str(label), printable(text) if text else None))
     if not rows:
         raise UserError(f"No images: {file} has no rows. Add a row with file_name and label.")
+    _refuse_negative(file, rows, first_seen)
     return rows
+
+
+def _refuse_negative(
+    file: pathlib.Path, rows: list[MetadataRow], first_seen: dict[str, tuple[int, str]]
+) -> None:
+    """In CSV everything is a string: numbers are known by all of them being numbers."""
+    if not all(re.fullmatch(r"-?\d+(\.0+)?", row.label) for row in rows):
+        return
+    for row in rows:
+        if row.label.startswith("-"):
+            line = first_seen[row.file_name][0]
+            raise UserError(
+                f"{file}, line {line}: the row has no label ({row.label}). Give it one or remove "
+                "the row."
+            )
 
 
 def _jsonl_lines(file: pathlib.Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -109,7 +146,7 @@ def _jsonl_lines(file: pathlib.Path, content: str) -> Iterator[tuple[int, dict[s
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{file}, line {number}: not valid JSON ({error}). Every line must be one object "
@@ -124,19 +161,62 @@ def _jsonl_lines(file: pathlib.Path, content: str) -> Iterator[tuple[int, dict[s
 
 
 def _csv_lines(file: pathlib.Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    header, separator, skipped = _header(content)
+    reader = csv.DictReader(
+        io.StringIO(content[skipped:], newline=""),
+        strict=True,
+        delimiter=separator,
+        skipinitialspace=header != [name.strip() for name in header],
+    )
+    lines_before = content[:skipped].count("\n")
     try:
+        names = [name.strip() for name in reader.fieldnames or []]
+        repeated = [name for name in names if name and names.count(name) > 1]
+        if repeated:
+            raise UserError(f"{file}: the column {repeated[0]!r} is there twice. Remove one.")
+        reader.fieldnames = names
         for record in reader:
+            if not any(value and str(value).strip() for value in record.values()):
+                continue  # what spreadsheets leave below a table
             if None in record:
                 raise UserError(
-                    f"{file}, line {reader.line_num}: more fields than the header has. Put quotes "
-                    "round a field that holds a comma."
+                    f"{file}, line {lines_before + reader.line_num}: more fields than the header "
+                    f"has, at the separator {separator!r}. Put quotes round a field that holds it."
                 )
-            yield reader.line_num, record
+            yield lines_before + reader.line_num, record
     except csv.Error as error:
         raise UserError(
-            f"{file}, line {reader.line_num}: not valid CSV ({error}). Check its quotes."
+            f"{file}, line {lines_before + reader.line_num}: not valid CSV ({error}). Check its "
+            "quotes."
         ) from error
+
+
+def _header(content: str) -> tuple[list[str], str, int]:
+    """(Column names as they stand, the separator, characters before the header)."""
+    first, _, rest = content.partition("\n")
+    stated = re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE)  # Excel's own line
+    skipped = len(first) + 1 if stated else 0
+    line = rest.partition("\n")[0] if stated else first
+    separators = (stated[1],) if stated else _SEPARATORS
+
+    def columns(separator: str) -> list[str]:
+        return next(csv.reader([line.rstrip("\r")], delimiter=separator), [])
+
+    try:
+        # The separator that shows the columns asked for; where none does, the comma.
+        found = {each: {name.strip() for name in columns(each)} for each in separators}
+        best = max(separators, key=lambda each: len(found[each].intersection(_REQUIRED)))
+        return columns(best), best, skipped
+    except csv.Error:
+        return [], separators[0], skipped
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
+    return record
 
 
 def _relative(where: str, file_name: object) -> str:

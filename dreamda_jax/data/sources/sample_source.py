@@ -45,9 +45,9 @@ class SampleSource:
             with resource.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 self._images = arrays[f"{split}_images"]
                 if split == _UNLABELLED:
-                    self._labels = np.zeros(len(self._images), np.int64)
+                    self.labels = np.zeros(len(self._images), np.int64)
                 else:
-                    self._labels = arrays[f"{split}_labels"]
+                    self.labels = arrays[f"{split}_labels"]
                 self._origins = arrays[f"{split}_index"]
                 self.label_names = tuple(str(name) for name in arrays["label_names"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -58,19 +58,19 @@ class SampleSource:
             ) from error
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: SupportsIndex) -> Example:
         place = checked_index(index, len(self))
         padded = np.pad(self._images[place], _PADDING)
         pixels = np.repeat(padded[:, :, None], 3, axis=2)
-        return Example(place, self._name_of(place), int(self._labels[place]), pixels)
+        return Example(place, self._name_of(place), int(self.labels[place]), pixels)
 
     def fingerprint(self) -> str:
         """Sha256 (hex) of the listing; see `sources.Source`."""
         return listing_fingerprint(
             {"source": self.name, "split": self._split, "label_names": list(self.label_names)},
-            ((self._name_of(i), self._labels[i], None) for i in range(len(self))),
+            ((self._name_of(i), self.labels[i], None) for i in range(len(self))),
         )
 
     def _name_of(self, place: int) -> str:

@@ -54,27 +54,56 @@ class Source(Protocol):
 class Spread:
     """So many examples of a source, evenly spread over it, so that sorted classes all appear.
 
+    Where classes are so unlike in size that one would be left out, each gives one at least and the
+    others are shared in proportion, as far as the source has its labels in memory.
+
     Args:
       source: the whole set.
       count: how many; at most its length. They are numbered 0 … count-1.
     """
 
     def __init__(self, source: Source, count: int) -> None:
-        self._source, self._count = source, count
+        self._source = source
+        self._places = [place * len(source) // count for place in range(count)]
+        self._by_class = False
         self.name, self.label_names = source.name, source.label_names
         self.ignored: tuple[str, ...] = getattr(source, "ignored", ())
+        self.record_files: tuple[pathlib.Path, ...] = getattr(source, "record_files", ())
+        labels = getattr(source, "labels", None)
+        if labels is not None:
+            of_each = np.asarray(labels, np.int64)
+            present = np.unique(of_each)
+            if len(present) <= count and len(np.unique(of_each[self._places])) < len(present):
+                self._places, self._by_class = _spread_by_class(of_each, count), True
+            self.labels = of_each[self._places]
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._places)
 
     def __getitem__(self, index: SupportsIndex) -> Example:
-        place = checked_index(index, self._count)
-        example = self._source[place * len(self._source) // self._count]
-        return example._replace(index=place)
+        place = checked_index(index, len(self))
+        return self._source[self._places[place]]._replace(index=place)
 
     def fingerprint(self) -> str:
-        """The whole source's, and how many are taken."""
-        return f"{self._source.fingerprint()}/{self._count}"
+        """The whole source's, how many are taken, and how."""
+        how = " by class" if self._by_class else ""
+        return f"{self._source.fingerprint()}/{len(self)}{how}"
+
+
+def _spread_by_class(labels: np.ndarray, count: int) -> list[int]:
+    """Places of `count` examples: one of each class, the rest in proportion, evenly within each."""
+    sizes = np.bincount(labels)
+    taken = np.minimum(sizes, 1)
+    rest = (sizes - taken) * (count - taken.sum()) / max(sizes.sum() - taken.sum(), 1)
+    taken += np.floor(rest).astype(np.int64)
+    # The largest remainders get what rounding down has left over.
+    order = np.argsort(-(rest - np.floor(rest)), kind="stable")
+    taken[order[: count - taken.sum()]] += 1
+    places: list[int] = []
+    for label, number in enumerate(taken.tolist()):
+        own = np.flatnonzero(labels == label)
+        places += [int(own[place * len(own) // number]) for place in range(number)]
+    return sorted(places)
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Some examples of a source as a source of their own: chosen, labelled anew, or drawn by class."""
 
 import hashlib
+import pathlib
 from collections.abc import Sequence
 from typing import SupportsIndex
 
@@ -40,6 +41,7 @@ class Subset:
         self._source = source
         self.name, self.label_names = source.name, source.label_names
         self.ignored: tuple[str, ...] = getattr(source, "ignored", ())
+        self.record_files: tuple[pathlib.Path, ...] = getattr(source, "record_files", ())
         self._indices = _integers("indices", indices, limit=len(source))
         self._given: np.ndarray | None = None
         if labels is not None:

@@ -99,6 +99,11 @@ class SyntheticSource:
         rank, variant = divmod(checked_index(index, len(self)), self._expansion)
         return self._seeds[rank], variant
 
+    @property
+    def record_files(self) -> tuple[Path, ...]:
+        """The shards."""
+        return tuple(self._layout.path(shard) for shard in range(self._layout.num_shards))
+
     def fingerprint(self) -> str:
         """Sha256 (hex) of the shards' checksums, the class names and the expansion."""
         header = {

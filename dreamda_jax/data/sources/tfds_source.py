@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
@@ -47,6 +48,9 @@ class TfdsSource:
         images = [k for k, f in info.features.items() if isinstance(f, tfds.features.Image)]
         self._records = builder.as_data_source(
             split=split, decoders={key: tfds.decode.SkipDecoding() for key in images}
+        )
+        self.record_files = tuple(
+            file for file in sorted(pathlib.Path(directory).iterdir()) if "record" in file.name
         )
         self._sizes = [
             [name, list(part.shard_lengths), part.num_bytes] for name, part in info.splits.items()

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dreamda_jax.data.files import staging
+from dreamda_jax.data.files import run_settings, staging
+from dreamda_jax.data.files.known_digests import KnownDigests
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights import hub
 from dreamda_jax.models.weights.load import PICKLED_SUFFIXES, pickled_weights, shard_files
@@ -137,6 +138,38 @@ def checkpoint_fingerprint(path: str | os.PathLike[str], *, revision: str | None
                 samples.append(stream.read(_SAMPLE_BYTES))
         _update(digest, file.relative_to(files.directory), size, b"".join(samples))
     return digest.hexdigest()
+
+
+def checkpoint_digests(files: CheckpointFiles, *, verify: bool = False) -> dict[str, str]:
+    """The digests of a checkpoint in the settings of a run: of samples, and of every byte.
+
+    Args:
+        files: what is read of it.
+        verify: reads every file, whatever is known of it from an earlier start.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    known = KnownDigests(verify=verify)
+    digest = hashlib.sha256()
+    for file in _files_of(files):
+        try:
+            one = known.sha256(file)
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+        name = file.relative_to(files.directory).as_posix()
+        digest.update(f"{name} {one}\n".encode())
+    known.save()
+    listing = checkpoint_fingerprint(files.directory)
+    return run_settings.by_content(listing, digest.hexdigest(), name="model")
+
+
+def _files_of(files: CheckpointFiles) -> list[Path]:
+    small = [files.unet.config, files.vae.config, files.text_encoder.config, files.scheduler]
+    small += [file for file in files.tokenizer.iterdir() if file.is_file()]
+    networks = (files.unet, files.vae, files.text_encoder)
+    weights = [shard for network in networks for shard in shard_files(network.weights)]
+    return [*sorted(small), *sorted(weights)]
 
 
 def _update(digest: "hashlib._Hash", name: Path, size: int, content: bytes) -> None:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dreamda_jax.data.sources.folder import open_folder
+from dreamda_jax.data.sources.folder_walk import describe_ignored
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.errors import UserError
 
@@ -199,9 +200,9 @@ def test_unreadable_folder(tmp_path, monkeypatch):
 
 
 def test_nothing_to_find(tmp_path):
-    assert_refused("No images", ".jpg", path=tmp_path)
+    assert_refused("No images", "jpg, ", path=tmp_path)
     put(tmp_path, "a/notes.txt", "b/data.csv")
-    assert_refused("No images", "a/notes.txt", ".webp", path=tmp_path)
+    assert_refused("No images", "a/notes.txt", "webp", path=tmp_path)
 
 
 def test_class_without_image(tmp_path):
@@ -217,10 +218,105 @@ def test_flat_folder_without_labels(tmp_path):
 
 def test_split_folders(tmp_path):
     put(tmp_path, "train/cat/1.png", "test/cat/2.png", "README.md")
-    assert_refused("splits test, train", tmp_path / "train", path=tmp_path)
+    assert_refused("splits 'test', 'train'", tmp_path / "train", path=tmp_path)
     assert len(open_folder(tmp_path / "train")) == 1
-    put(tmp_path, "boat/3.png")  # among other classes, train is a vehicle
-    assert open_folder(tmp_path).label_names == ("boat", "test", "train")
+    put(tmp_path / "vehicles", "boat/3.png", "train/1.png")  # among other classes a vehicle
+    assert open_folder(tmp_path / "vehicles").label_names == ("boat", "train")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["training_set/cat/1.png", "test_set/cat/2.png"],
+        ["seg_train/sea/1.png", "seg_test/sea/2.png", "seg_pred/3.png"],
+        ["train2017/1.png", "val2017/2.png"],
+        ["train/cat/1.png", "test/cat/2.png", "unlabelled/3.png"],
+        ["Training/cat/1.png", "Validation/cat/2.png"],
+        ["trainImages/1.png", "testImages/2.png"],
+        ["fold0/cat/1.png", "fold0/dog/2.png", "fold1/cat/1.png", "fold1/dog/3.png"],
+        ["seen/cat/1.png", "unseen/cat/1.png", "unseen/dog/1.png", "seen/dog/1.png", "x/1.png"],
+    ],
+)
+def test_splits_by_other_names(tmp_path, files):
+    put(tmp_path, *files)
+    message = assert_refused("splits", "--config.source.path=", path=tmp_path)
+    assert "--config.source.classes=sub_folders" in message
+    folders = {file.split("/")[0] for file in files}
+    assert set(open_folder(tmp_path, classes="sub_folders").label_names) == folders
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["cat/2019/1.png", "cat/2.png", "dog/2019/3.png", "dog/1.png"],  # images beside folders
+        ["cat/a/1.png", "dog/b/1.png"],
+        ["trainer/1.png", "tester/1.png"],
+        ["train/1.png", "tram/1.png"],
+        ["cat/1.png"],
+    ],
+)
+def test_classes_that_are_no_splits(tmp_path, files):
+    put(tmp_path, *files)
+    folders = sorted({file.split("/")[0] for file in files})
+    assert list(open_folder(tmp_path).label_names) == folders
+
+
+@pytest.mark.parametrize("outer", ["my_dataset", "images", "data"])
+def test_a_folder_around_the_classes(tmp_path, outer):
+    put(tmp_path, f"{outer}/cat/1.png", f"{outer}/dog/1.png", "README.md")
+    assert_refused(repr(outer), f"--config.source.path={tmp_path / outer}", path=tmp_path)
+    assert open_folder(tmp_path, classes="sub_folders").label_names == (outer,)
+    assert open_folder(tmp_path / outer).label_names == ("cat", "dog")
+    assert_refused("source.classes", "sub_folders", path=tmp_path, classes="leaves")
+
+
+def test_what_systems_and_devices_put_beside_images(tmp_path):
+    put(
+        tmp_path,
+        *("cat/1.png", "dog/1.png", "@eaDir/cat.jpg/SYNOPHOTO_THUMB_M.jpg", "cat/@eaDir/1.png"),
+        *("$RECYCLE.BIN/S-1-5/$R0.png", "lost+found/1.png", "System Volume Information/1.png"),
+        *("#recycle/1.png", "cat/Thumbs.db", "cat/desktop.ini", ".Trashes/1.png"),
+    )
+    source = open_folder(tmp_path)
+    assert listing(source) == [("cat/1.png", "cat"), ("dog/1.png", "dog")]
+    assert {"@eaDir/", "$RECYCLE.BIN/", "lost+found/"} <= set(source.ignored)
+    assert "hidden or of the system: " in describe_ignored(source.ignored)
+
+
+def test_links_upwards_and_sideways_bring_nothing_along(tmp_path):
+    put(tmp_path, "cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
+    (tmp_path / "cat" / "back").symlink_to("..")
+    (tmp_path / "dog" / "friend").symlink_to(tmp_path / "cat")
+    assert [name for name, _ in listing(open_folder(tmp_path))] == [
+        *("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
+    ]
+
+
+def test_every_kind_that_is_decoded_is_read(tmp_path):
+    put(tmp_path, "cat/1.png")
+    pixels = Image.fromarray(np.full((8, 8, 3), 7, np.uint8))
+    kinds = {"jfif": "JPEG", "jpe": "JPEG", "ppm": "PPM", "pgm": "PPM", "jp2": "JPEG2000"}
+    kinds |= {"apng": "PNG", "dib": "DIB", "tiff": "TIFF"}
+    for suffix, kind in kinds.items():
+        image = pixels.convert("L") if suffix == "pgm" else pixels
+        image.save(tmp_path / "cat" / f"{suffix}.{suffix}", kind)
+    for name in ("a.heic", "b.HEIC", "c.svg", "notes.txt"):
+        (tmp_path / "cat" / name).write_text("")
+    source = open_folder(tmp_path)
+    assert len(source) == 1 + len(kinds)
+    for example in source:
+        decode_image(example.content, resolution=8, crop="center")
+    said = describe_ignored(source.ignored)
+    assert said == (
+        "images of a kind that is not read here: .heic (2), .svg (1); "
+        "1 files that are no images: 'cat/notes.txt'"
+    )
+    assert describe_ignored(()) == ""
+
+
+def test_classes_that_are_numbers_are_in_their_order(tmp_path):
+    put(tmp_path, *(f"{number}.0/1.png" for number in range(12)))
+    assert open_folder(tmp_path).label_names == tuple(f"{number}.0" for number in range(12))
 
 
 def test_class_names_that_collide(tmp_path):
@@ -275,6 +371,7 @@ def test_metadata_csv(tmp_path):
 
 
 def test_metadata_with_names_for_integers(tmp_path):
+    put(tmp_path, "a.png", "b.png")
     write(tmp_path, {"file_name": "a.png", "label": 1}, {"file_name": "b.png", "label": 0})
     assert listing(open_folder(tmp_path, label_names=["cat", "dog"])) == [
         ("a.png", "dog"),
@@ -289,6 +386,7 @@ def test_metadata_with_names_for_integers(tmp_path):
 
 
 def test_several_captions_of_one_image(tmp_path):
+    put(tmp_path, "a.png")
     rows = [{"file_name": "a.png", "label": "cat", "text": t} for t in ("one", "two")]
     assert [e.text for e in open_folder(write(tmp_path, *rows))] == ["one", "two"]
 
@@ -297,6 +395,7 @@ def test_several_captions_of_one_image(tmp_path):
     ("row", "words"),
     [
         ('{"file_name": "b.png", "label": ', ["line 2", "not valid JSON"]),
+        ('{"file_name": "b.png", "label": "cat", "label": "dog"}', ["line 2", "'label'", "twice"]),
         ("[1, 2]", ["line 2", "list instead of an object"]),
         ("[" * 100_000, ["line 2", "not valid JSON"]),
         ({"label": "cat"}, ["line 2", "no column 'file_name'", "'label'"]),
@@ -332,7 +431,9 @@ def test_metadata_that_is_wrong(tmp_path, row, words):
     [
         (["file_name,label", "a.png,cat,extra"], ["line 2", "more fields"]),
         (["file_name,label", "a.png"], ["line 2", "no label"]),
-        (["file_name;label", "a.png;cat"], ["line 2", "no column", "file_name;label"]),
+        (["file_name:label", "a.png:cat"], ["line 2", "no column", "file_name:label"]),
+        (["file_name,label,label", "a.png,cat,dog"], ["'label'", "twice"]),
+        (["file_name,label", "a.png,0", "b.png,1", "c.png,-1"], ["line 4", "no label", "-1"]),
         (["file_name,label", 'a.png,"cat'], ["not valid CSV"]),
         (["file_name,label"], ["no rows"]),
         ([""], ["no rows"]),
@@ -355,12 +456,68 @@ def test_metadata_that_cannot_be_used(tmp_path):
 
 
 def test_lone_surrogates_in_json(tmp_path):
-    write(tmp_path, '{"file_name": "\\ud800.png", "label": "\\ud800x", "text": "\\udfff"}')
+    put(tmp_path, "good.png")
+    odd = '{"file_name": "\\ud800.png", "label": "\\ud800x", "text": "\\udfff"}'
+    write(tmp_path, odd, {"file_name": "good.png", "label": "x", "text": "x"})
     source = open_folder(tmp_path)
-    (source[0].name + source[0].text + source.label_names[0]).encode()
+    (lone,) = (example for example in source if example.name != "good.png")
+    (lone.name + lone.text + "".join(source.label_names)).encode()
     source.fingerprint()
     with pytest.raises(ImageError, match="missing"):
-        decode_image(source[0].content, resolution=8, crop="center")
+        decode_image(lone.content, resolution=8, crop="center")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "file_name;label\n0.png;cat\n1.png;dog\n",
+        "file_name\tlabel\n0.png\tcat\n1.png\tdog\n",
+        "sep=;\r\nfile_name;label\r\n0.png;cat\r\n1.png;dog\r\n",
+        "sep=,\nfile_name,label\n0.png,cat\n1.png,dog\n",
+        "file_name, label\n0.png, cat\n1.png, dog\n",
+        "file_name,label\n0.png,cat\n1.png,dog\n,\n , \n",
+        " file_name |label\n0.png|cat\n1.png|dog\n",
+        "file_name,label\r0.png,cat\r1.png,dog\r",
+    ],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path, content):
+    put(tmp_path, "0.png", "1.png")
+    (tmp_path / "metadata.csv").write_bytes(content.encode())
+    assert listing(open_folder(tmp_path)) == [("0.png", "cat"), ("1.png", "dog")]
+
+
+def test_a_table_in_each_folder(tmp_path):
+    put(tmp_path, "a/0.png", "a/1.png", "b/0.png", "b/1.png")
+    for folder in ("a", "b"):
+        write(tmp_path / folder, "file_name,label", "0.png,cat", "1.png,dog", file="metadata.csv")
+    assert listing(open_folder(tmp_path)) == [
+        *(("a/0.png", "cat"), ("a/1.png", "dog"), ("b/0.png", "cat"), ("b/1.png", "dog"))
+    ]
+    write(tmp_path, "file_name,label", "a/0.png,cat", file="metadata.csv")
+    assert_refused("both list", tmp_path / "a", path=tmp_path)
+    (tmp_path / "metadata.csv").unlink()
+    write(tmp_path / "b", "file_name,label", "0.png,0", "1.png,1", file="metadata.csv")
+    assert_refused("numbers", tmp_path / "b", path=tmp_path)
+
+
+def test_names_as_windows_and_macos_write_them(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    put(tmp_path, "cat/0.png", "dog/0.png", f"{apart}.png")
+    rows = ["file_name,label", "cat\\0.png,cat", "dog\\0.png,dog", f"{composed}.png,cup"]
+    write(tmp_path, *rows, file="metadata.csv")
+    source = open_folder(tmp_path)
+    for example in source:
+        decode_image(example.content, resolution=8, crop="center")
+    assert sorted(source.label_names) == ["cat", "cup", "dog"]
+    assert source.ignored == ()
+    put(tmp_path, f"{composed}.png")  # where two files are alike, the name says which
+    assert (tmp_path / f"{composed}.png") in [example.content for example in open_folder(tmp_path)]
+
+
+def test_a_table_of_which_no_file_is_there(tmp_path):
+    put(tmp_path, "images/0.png")
+    write(tmp_path, "file_name,label", "0.png,cat", "1.png,cat", file="metadata.csv")
+    assert_refused("2 files", "none is there", "'0.png'", path=tmp_path)
 
 
 # Layout 3: labels in the file names.

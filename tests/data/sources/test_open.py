@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 
 from dreamda_jax.data.loader import load_seeds
-from dreamda_jax.data.sources import Spread, open_source, overridden, sample_source
+from dreamda_jax.data.sources import Example, Spread, open_source, overridden, sample_source
 from dreamda_jax.data.transforms import decode_image
 from dreamda_jax.errors import UserError
 from tests.support.make_tfds import edit_info, write_tfds_set
@@ -291,3 +291,49 @@ def test_options_of_another_set_over_those_of_the_source():
         "kind": "sample",
         "split": "test",
     }
+
+
+def of_sizes(*sizes):
+    """A set in memory with classes of these sizes, sorted by class."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    names = tuple(f"class {number}" for number in range(len(sizes)))
+
+    class Sized:
+        name, label_names = "sized", names
+        ignored = ()
+
+        def __init__(self):
+            self.labels = labels
+
+        def __len__(self):
+            return len(labels)
+
+        def __getitem__(self, index):
+            return Example(index, str(index), int(labels[index]), np.zeros((1, 1, 3), np.uint8))
+
+        def fingerprint(self):
+            return "sized"
+
+    return Sized()
+
+
+@pytest.mark.parametrize("sizes", [(400, 1, 2), (1, 1, 1000), (5, 0, 95), (3, 3, 3, 3)])
+@pytest.mark.parametrize("count", [4, 10])
+def test_every_class_appears_among_a_few(sizes, count):
+    some = Spread(of_sizes(*sizes), min(count, sum(sizes)))
+    counts = np.bincount([example.label for example in some], minlength=len(sizes))
+    assert counts.sum() == min(count, sum(sizes))
+    assert all(counts[label] >= 1 for label, size in enumerate(sizes) if size)
+    assert all(counts <= np.array(sizes))
+    assert [example.index for example in some] == list(range(len(some)))
+    assert list(some.labels) == [example.label for example in some]
+
+
+def test_where_all_appear_anyway_the_choice_is_what_it_was():
+    whole = of_sizes(20, 20, 20)
+    some = Spread(whole, 6)
+    assert [int(example.name) for example in some] == [0, 10, 20, 30, 40, 50]
+    assert some.fingerprint() == "sized/6"
+    assert Spread(of_sizes(400, 1, 2), 10).fingerprint() == "sized/10 by class"
+    few = Spread(of_sizes(400, 1, 2), 2)  # fewer than classes: as before
+    assert few.fingerprint() == "sized/2"

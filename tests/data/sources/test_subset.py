@@ -44,8 +44,21 @@ def test_pseudo_labels_replace_the_labels(whole):
     assert again.fingerprint() == some.fingerprint()
 
 
+class _WithoutLabelsInMemory:
+    def __init__(self, whole):
+        self.name, self.label_names = whole.name, whole.label_names
+        self._whole = whole
+
+    def __len__(self):
+        return len(self._whole)
+
+    def __getitem__(self, index):
+        return self._whole[index]
+
+
 def test_labels_in_memory_stay_in_memory(whole, tmp_path):
-    assert not hasattr(Subset(whole, [0]), "labels")  # SampleSource shows none
+    assert Subset(whole, [0, 199]).labels.tolist() == [whole[0].label, whole[199].label]
+    assert not hasattr(Subset(_WithoutLabelsInMemory(whole), [0]), "labels")
     for name in ("a/1.png", "b/2.png", "b/3.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

@@ -95,7 +95,7 @@ def pictures(tmp_path):
     Image.fromarray(COFFEE).save(root / "train" / "coffee.png")
     Image.fromarray(ASTRONAUT).save(root / "train" / "deep" / "er" / "astronaut.webp")
     Image.fromarray(CAT).save(root / ".hidden" / "cat.png")
-    (root / "metadata.csv").write_text("file_name,label\nnone.png,3\n")
+    (root / "metadata.csv").write_text("file_name,label\ncat.JPG,2\nnone.png,3\n")
     return root
 
 
@@ -113,7 +113,7 @@ def test_any_folder_of_images(pictures):
     before = source.fingerprint()
     (pictures / "train" / "deep" / "er" / "astronaut.webp").rename(pictures / "a.webp")
     assert open_unlabelled(NAMES, kind="folder", path=pictures).fingerprint() != before
-    assert open_source("folder", path=pictures)[0].name == "none.png"  # by its metadata
+    assert open_source("folder", path=pictures)[1].name == "none.png"  # by its metadata
 
 
 def test_folders_that_do_not_work(tmp_path):
