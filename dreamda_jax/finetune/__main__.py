@@ -32,26 +32,30 @@ def main() -> int:
     from dreamda_jax.runtime import distributed, interrupt
 
     config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
-    job = functools.partial(_finetune, config, dry_run)
+    job = functools.partial(_finetune, config, dry_run, verify=flags.FLAGS.verify)
     hosts = distributed.Flags(**command_line.host_flags())
     return interrupt.exit_code(distributed.together(job, hosts))
 
 
-def _finetune(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
+def _finetune(
+    config: dict[str, Any], dry_run: bool, stop: threading.Event, *, verify: bool = False
+) -> int | None:
     from dreamda_jax.data.files import staging
     from dreamda_jax.runtime import distributed
 
     paths = (config["finetune"]["output"], config["finetune"]["cache"])
     with staging.mirrored(*paths, **distributed.mirroring()):
-        return _finetune_here(config, dry_run, stop)
+        return _finetune_here(config, dry_run, stop, verify=verify)
 
 
-def _finetune_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
+def _finetune_here(
+    config: dict[str, Any], dry_run: bool, stop: threading.Event, *, verify: bool = False
+) -> int | None:
     from dreamda_jax.data.files import run_directory
     from dreamda_jax.finetune import build
     from dreamda_jax.runtime import devices, distributed
 
-    parts = build.finetuning(config, verify=flags.FLAGS.verify)
+    parts = build.finetuning(config, verify=verify)
     from dreamda_jax.finetune import result, run, summary  # a second a wrong path need not cost
 
     programs = run.open_programs(parts)
@@ -119,7 +123,7 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
         batch_size=job.batch_size,
         accumulation=job.accumulation,
         optimizer=f"adamw, learning rate {job.peak_learning_rate:g}, {job.schedule}",
-        weighting=f"{model.scheduler.prediction_type}, {_weighting(parts)}",
+        weighting=f"{model.scheduler.prediction_type}, {summary.weighting(job)}",
         image_flops=image_flops,
         num_sheets=num_sheets,
         sheet_flops=sheet_flops,
@@ -127,15 +131,6 @@ def _summary(parts: "Finetuning", programs: "Programs") -> str:
         num_bytes=num_bytes,
         output=job.output,
     )
-
-
-def _weighting(parts: "Finetuning") -> str:
-    job = parts.job
-    return {
-        "p2": f"P2 weights, gamma {job.p2_gamma:g}, k {job.p2_k:g}",
-        "min_snr": f"min-SNR weights, gamma {job.min_snr_gamma:g}",
-        "none": "no weighting",
-    }[job.weighting]
 
 
 def _disk_bytes(state: Any, params: Any) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.overview import overview
+from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.runtime import forecast
 from dreamda_jax.runtime.readable import readable_bytes, readable_flops
 
@@ -105,6 +106,15 @@ def end(
     if sheet is not None:
         lines.append(f"look at     {sheet}")
     return "\n".join([*lines, next_command(next_)])
+
+
+def weighting(job: Finetune) -> str:
+    """How the loss weighs noise levels, in words."""
+    return {
+        "p2": f"P2 weights, gamma {job.p2_gamma:g}, k {job.p2_k:g}",
+        "min_snr": f"min-SNR weights, gamma {job.min_snr_gamma:g}",
+        "none": "no weighting",
+    }[job.weighting]
 
 
 def next_command(arguments: str) -> str:

@@ -31,20 +31,25 @@ def main() -> int:
     from dreamda_jax.runtime import distributed, interrupt
 
     config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
-    job = functools.partial(_generate, config, dry_run)
+    job = functools.partial(_generate, config, dry_run, verify=flags.FLAGS.verify)
     hosts = distributed.Flags(**command_line.host_flags())
     return interrupt.exit_code(distributed.apart(job, hosts))
 
 
 def _generate(
-    config: dict[str, Any], dry_run: bool, hosts: "Hosts", stop: threading.Event
+    config: dict[str, Any],
+    dry_run: bool,
+    hosts: "Hosts",
+    stop: threading.Event,
+    *,
+    verify: bool = False,
 ) -> int | None:
     from dreamda_jax.data.files import staging
 
     with staging.mirrored(
         config["output"]["path"], wanted=hosts.wants, process_index=hosts.index
     ) as mirrors:
-        return _generate_here(config, dry_run, hosts, mirrors, stop)
+        return _generate_here(config, dry_run, hosts, mirrors, stop, verify=verify)
 
 
 def _generate_here(
@@ -53,12 +58,14 @@ def _generate_here(
     hosts: "Hosts",
     mirrors: "list[Mirror]",
     stop: threading.Event,
+    *,
+    verify: bool,
 ) -> int | None:
     from dreamda_jax.data.files import run_directory
     from dreamda_jax.data.sets import shards
     from dreamda_jax.generate import build
 
-    parts = build.generation(config, verify=flags.FLAGS.verify)
+    parts = build.generation(config, verify=verify)
     from dreamda_jax.generate import run  # takes a second that a wrong path need not cost
     from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 

@@ -33,26 +33,30 @@ def main() -> int:
     from dreamda_jax.runtime import distributed, interrupt
 
     config, dry_run = command_line.read_config(), flags.FLAGS.dry_run
-    job = functools.partial(_train, config, dry_run)
+    job = functools.partial(_train, config, dry_run, verify=flags.FLAGS.verify)
     hosts = distributed.Flags(**command_line.host_flags())
     return interrupt.exit_code(distributed.together(job, hosts))
 
 
-def _train(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
+def _train(
+    config: dict[str, Any], dry_run: bool, stop: threading.Event, *, verify: bool = False
+) -> int | None:
     from dreamda_jax.data.files import staging
     from dreamda_jax.runtime import distributed
 
     with staging.mirrored(config["train"]["output"], **distributed.mirroring()):
-        return _train_here(config, dry_run, stop)
+        return _train_here(config, dry_run, stop, verify=verify)
 
 
-def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
+def _train_here(
+    config: dict[str, Any], dry_run: bool, stop: threading.Event, *, verify: bool = False
+) -> int | None:
     from dreamda_jax.data.files import run_directory, staging
     from dreamda_jax.runtime import devices, distributed
     from dreamda_jax.train import build
     from dreamda_jax.train.methods import open_method
 
-    parts = build.training(config, verify=flags.FLAGS.verify)
+    parts = build.training(config, verify=verify)
     output = staging.local(parts.job.output)
     print("\n".join([_summary(parts), *parts.notes]), flush=True)
     run_directory.check_settings(output, parts.settings, defaults=parts.defaults)
