@@ -1,7 +1,8 @@
 """Commands as processes of their own that need not import JAX, Flax and diffusers again.
 
-A server imports them once, starts no thread and touches no device; every command is a fork of it
-with its own arguments, folder, environment, output and exit code.
+A server imports them once and touches no device; its only other thread is that of pyarrow's
+allocator, which survives forks. Every command is a fork of it with its own arguments, folder,
+environment, output and exit code.
 """
 
 import atexit
