@@ -71,6 +71,29 @@ def list_tensors(file: Path) -> list[StoredTensor]:
     ]
 
 
+def sort_metadata(file: Path) -> None:
+    """Puts the metadata of a file in the order of their names, which the library leaves to chance.
+
+    Two files of the same tensors and metadata are then the same to the byte.
+
+    Raises:
+        ValueError: the file is none that the library wrote.
+    """
+    with file.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        metadata = dict(sorted(header.pop("__metadata__", {}).items()))
+        text = json.dumps(
+            {"__metadata__": metadata, **header} if metadata else header,
+            separators=(",", ":"),
+            ensure_ascii=False,
+        ).encode()
+        if len(text) > length:
+            raise ValueError(f"{file}: its header is not as the library writes it")
+        stream.seek(8)
+        stream.write(text.ljust(length))  # spaces at the end belong to the format
+
+
 def _damaged(file: Path, error: Exception) -> str:
     if not file.is_file():
         return f"{file}: no such file."
