@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dreamda_jax.data.files.digests import sha256_of
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.classes import checked_label
+from dreamda_jax.errors import UserError
 
 _CHUNK = 1024  # images; what one thread's work is handed out in, and what progress counts
 _THREADS = 8  # reading waits for the disk, hashing lets other threads run
@@ -60,8 +62,8 @@ def read_content(source: Source, *, report: Callable[[int], None] = lambda count
 def _hash(content: Path | bytes | np.ndarray) -> bytes:
     if isinstance(content, Path):
         try:
-            return bytes.fromhex(sha256_of(content))
-        except OSError:  # decoding it will say so; once it is there, it is another set
+            return bytes.fromhex(sha256_of(check_regular(content)))
+        except (OSError, UserError):  # decoding it will say so; once it is there, it is another set
             return hashlib.sha256(b"unreadable").digest()
     if isinstance(content, np.ndarray):  # the shape tells two arrays of the same bytes apart
         content = repr(content.shape).encode() + np.ascontiguousarray(content).tobytes()

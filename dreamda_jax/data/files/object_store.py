@@ -68,7 +68,11 @@ class ObjectStore:
             except FileNotFoundError:
                 return {}
             cut = len(self._root) + 1
-            return {name[cut:]: int(entry["size"] or 0) for name, entry in found.items()}
+            return {
+                name[cut:]: int(entry["size"] or 0)
+                for name, entry in found.items()
+                if entry.get("type", "file") == "file"  # below file:// there may be pipes
+            }
 
         return self._attempt("listed", "", find)
 
