@@ -83,7 +83,10 @@ def test_what_passes_is_tried_again(server, client, waits, move):
     assert 0.5 <= waits[0] <= 1 <= waits[1] <= 2  # doubled, with jitter
 
 
-@pytest.mark.parametrize("move", [hangs, trickles])
+@pytest.mark.parametrize(
+    "move",
+    [hangs, trickles, servers.drips_status, servers.drips_headers, servers.drips_content],
+)
 def test_no_answer_in_time(server, waits, move):
     server.moves = [move, sends(completion("hello"))]
     assert make(server, waits, timeout=0.3).ask(QUESTION) == Answer("hello", cut=False)
@@ -191,6 +194,40 @@ def test_an_error_that_quotes_the_key(server, client):
     while error is not None:  # nor in what it came from
         assert KEY not in repr(error)
         error = error.__cause__
+
+
+REASONS = {
+    "refused": b"HTTP/1.1 403 Bad key %s\r\nContent-Length: 0\r\n\r\n",
+    "busy": b"HTTP/1.1 503 Later, %s\r\nContent-Length: 0\r\n\r\n",
+    "no HTTP": b"I do not like %s\r\n\r\n",
+    "no status": b"HTTP/1.1 abc %s\r\n\r\n",
+    "header": b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n",
+    "encoding": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n%s, which is no gzip",
+}
+
+
+@pytest.mark.parametrize("answer", REASONS.values(), ids=REASONS)
+@pytest.mark.parametrize("key", [KEY, "s3cr", "a+b/c=d&e"])
+def test_a_server_that_repeats_the_key_anywhere(server, waits, monkeypatch, answer, key):
+    monkeypatch.setenv("TEST_KEY", key)
+    said = []
+    server.always = servers.raw(answer % key.encode())
+    with pytest.raises(UserError) as caught:
+        make(server, waits, report=said.append, max_attempts=2).ask(QUESTION)
+    for text in (str(caught.value), *said):
+        assert key not in text
+
+
+def test_a_server_s_words_do_nothing_to_a_terminal(server, client):
+    words = "\x1b]0;title\x07\x1b[2J \u202eevil\x9b31m bell\x07 über \ud83d\ude00"
+    body = json.dumps({"error": {"message": words}}).encode()
+    answer = b"HTTP/1.1 400 \x1b[31mRed\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    server.moves = [servers.raw(answer)]
+    with pytest.raises(UserError) as caught:
+        client.ask(QUESTION)
+    text = str(caught.value)
+    assert text.isprintable()
+    assert r"400 \x1b[31mRed: \x1b]0;title\x07\x1b[2J \u202eevil\x9b31m bell\x07 über 😀" in text
 
 
 def test_no_key_was_sent_is_said(server, waits, monkeypatch):

@@ -30,5 +30,5 @@ def check_regular(path: Path) -> Path:
         return path
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise UserError(f"{path} is {kind}, where a file is needed. Remove it or give another.")
+        raise UserError(f"{path} is {kind}, where a file is needed. Give another path.")
     return path

@@ -21,6 +21,7 @@ from dreamda_jax.data.files.mirror import Mirror
 from dreamda_jax.data.files.object_store import is_remote, open_store
 from dreamda_jax.data.files.private import cache_home, check_place, private_directory
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import shown
 
 _DIRECTORY = "DREAMDA_JAX_STAGING"
 _mirrored: dict[str, Path] = {}
@@ -120,7 +121,8 @@ def _fetched(address: str) -> Path:
     if not (objects := store.list()):
         raise UserError(f"{address}: there is nothing at this address.")
     print(
-        f"fetching    {address}, {len(objects):,} files, {sum(objects.values()) / 1e6:,.1f} MB",
+        f"fetching    {shown(address)}, {len(objects):,} files, "
+        f"{sum(objects.values()) / 1e6:,.1f} MB",
         flush=True,
     )
     Mirror(store, target).pull()

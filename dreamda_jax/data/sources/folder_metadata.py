@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from dreamda_jax.data.files.regular import check_regular
-from dreamda_jax.data.sources.folder_walk import files_below, first_few, printable
+from dreamda_jax.data.sources.folder_walk import files_below, first_few
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import printable, well_formed
 
 _REQUIRED = ("file_name", "label")
 _TABLES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -119,7 +120,7 @@ def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
         text = record.get("text")
         if text is not None and not isinstance(text, str):
             raise UserError(f"{where}: text is {text!r}; it must be a string.")
-        rows.append(MetadataRow(file_name, str(label), printable(text) if text else None))
+        rows.append(MetadataRow(file_name, str(label), well_formed(text) if text else None))
     if not rows:
         raise UserError(f"No images: {file} has no rows. Add a row with file_name and label.")
     _refuse_negative(file, rows, first_seen)
