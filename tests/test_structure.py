@@ -25,6 +25,7 @@ ENTRY_POINTS = sorted(
 )
 JOBS = {"generate", "finetune", "train", "evaluate", "prompts", "reproduce", "export"}
 LEVELS = [
+    {"printable"},
     {"errors", "types"},
     {"algorithms", "data", "settings"},
     {"runtime", "models"},

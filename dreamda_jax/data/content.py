@@ -16,8 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dreamda_jax.data.files.known_digests import KnownDigests
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.classes import checked_label
+from dreamda_jax.errors import UserError
 
 _CHUNK = 1024  # images; what one thread's work is handed out in, and what progress counts
 _THREADS = 8  # reading waits for the disk, hashing lets other threads run
@@ -123,8 +125,12 @@ def _composed(text: str) -> str:
 def _hash(content: Path | bytes | np.ndarray, known: KnownDigests) -> bytes:
     if isinstance(content, Path):
         try:
-            return bytes.fromhex(known.sha256(content))
-        except (OSError, ValueError):  # decoding it will say so; once it is there, it is another
+            return bytes.fromhex(known.sha256(check_regular(content)))
+        except (
+            OSError,
+            ValueError,
+            UserError,
+        ):  # decoding it will say so; once there, it is another
             return _UNREADABLE
     if isinstance(content, np.ndarray):  # the shape tells two arrays of the same bytes apart
         content = repr(content.shape).encode() + np.ascontiguousarray(content).tobytes()

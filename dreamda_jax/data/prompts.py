@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from dreamda_jax.data.files import staging
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
 
@@ -149,7 +150,7 @@ def _read(
     by_class: dict[str, list[str]],
 ) -> None:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = check_regular(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"prompt file {path} cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):

@@ -11,6 +11,7 @@ from typing import Any
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.object_store import is_remote
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources import labels
 from dreamda_jax.errors import UserError
 from dreamda_jax.prompts.chat import ChatClient
@@ -122,7 +123,7 @@ def _settings(options: Prompts, label_names: tuple[str, ...]) -> dict[str, Any]:
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
     if options.writer == "template" and options.attributes is not None:
         content = staging.local(options.attributes)
-        if not content.is_file():
+        if not check_regular(content).is_file():
             raise UserError(f"attributes file {options.attributes}: there is no such file")
         settings["attributes_sha256"] = hashlib.sha256(content.read_bytes()).hexdigest()
     # By digest: a difference between thousands of names would say nothing to anybody.
@@ -133,7 +134,7 @@ def _settings(options: Prompts, label_names: tuple[str, ...]) -> dict[str, Any]:
 
 def _read_classes(path: str) -> tuple[str, ...]:
     try:
-        text = staging.local(path).read_text(encoding="utf-8-sig")
+        text = check_regular(staging.local(path)).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"file of classes {path} cannot be read: {error}") from error
     label_names = tuple(line.strip() for line in text.split("\n") if line.strip())

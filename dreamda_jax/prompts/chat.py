@@ -8,14 +8,17 @@ import email.utils
 import json
 import math
 import os
+import queue
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import requests
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import hide, masked, printable
 
 _CONNECT_SECONDS = 15.0
 _FIRST_WAIT_SECONDS = 1.0
@@ -26,6 +29,8 @@ _PIECE_BYTES = 512  # small: a piece that trickles in is waited for as a whole
 _QUOTED = 400  # characters of what a server said
 _AGAIN = (408, 409, 425, 429)  # and all from 500 on
 _SPENT = ("insufficient_quota", "billing_hard_limit_reached")  # 429 for ever
+
+_T = TypeVar("_T")
 
 Wait = Callable[[float], bool]
 """`wait(seconds)`: True if the job was asked to stop meanwhile."""
@@ -55,7 +60,7 @@ class ChatClient:
       model: by the endpoint's name for it.
       key_variable: environment variable with the key; without a value none is sent.
       temperature: of sampling.
-      timeout: seconds to wait for an answer.
+      timeout: seconds to wait for an answer, until its last byte.
       max_attempts: tries of one question.
       wait: between them.
       report: is told why, and for how long.
@@ -86,6 +91,8 @@ class ChatClient:
                 f"the environment variable {key_variable} holds spaces or special characters, "
                 "which no key has: set it to the key alone"
             )
+        self._instead = f"[{key_variable}]"
+        hide(self._key, self._instead)  # in what anybody prints, such as a traceback
         self._session = requests.Session()
 
     def ask(self, messages: Sequence[Mapping[str, str]]) -> Answer | None:
@@ -120,15 +127,7 @@ class ChatClient:
             "temperature": self._temperature,
         }
         try:
-            with self._session.post(
-                self._url,
-                json=body,
-                auth=self._authorize,
-                timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
-                allow_redirects=False,  # the key is for this address
-                stream=True,
-            ) as response:
-                content = self._read(response)
+            response, content = self._within_timeout(lambda ended: self._post(body, ended))
         except (requests.Timeout, TimeoutError):
             raise _Again(f"no answer within {self._timeout:g} s") from None
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
@@ -138,6 +137,49 @@ class ChatClient:
         if response.status_code != 200:
             raise self._failure(response, content)
         return self._without_key(_answer(content))
+
+    def _within_timeout(self, post: Callable[[threading.Event], _T]) -> _T:
+        """What `post(ended)` returns, in `timeout` seconds from the first look-up to the last byte.
+
+        requests limits each pause and not their sum: a server that sends its headers byte by byte
+        would be listened to for hours. So it is asked in a thread, which is left to itself when its
+        time is over and `ended` is set.
+
+        Raises:
+          TimeoutError: the time is over.
+        """
+        ended = threading.Event()
+        outcome: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                outcome.put((post(ended), None))
+            except BaseException as error:
+                outcome.put((None, error))
+
+        threading.Thread(target=work, name="question", daemon=True).start()
+        try:
+            result, error = outcome.get(timeout=self._timeout)
+        except queue.Empty:
+            raise TimeoutError from None
+        finally:
+            ended.set()
+        if error is not None:
+            raise error
+        return cast(_T, result)
+
+    def _post(
+        self, body: Mapping[str, Any], ended: threading.Event
+    ) -> tuple[requests.Response, bytes]:
+        with self._session.post(
+            self._url,
+            json=body,
+            auth=self._authorize,
+            timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
+            allow_redirects=False,  # the key is for this address
+            stream=True,
+        ) as response:
+            return response, _read(response, ended)
 
     def _without_key(self, answer: Answer) -> Answer:
         """Leaves out lines in which a server repeats the key: they would end up in the output."""
@@ -152,22 +194,10 @@ class ChatClient:
             request.headers["Authorization"] = f"Bearer {self._key}"
         return request
 
-    def _read(self, response: requests.Response) -> bytes:
-        """The body, in `timeout` seconds altogether: requests itself only limits each pause."""
-        deadline = time.monotonic() + self._timeout
-        content = bytearray()
-        for piece in response.iter_content(chunk_size=_PIECE_BYTES):
-            content += piece
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            if len(content) > _MAX_BYTES:
-                raise _Again(f"an answer of more than {_MAX_BYTES:,} bytes")
-        return bytes(content)
-
     def _failure(self, response: requests.Response, content: bytes) -> Exception:
         said, code = _server_message(content)
         status = response.status_code
-        what = f"{status} {response.reason or ''}".strip()
+        what = f"{status} {self._shown(response.reason or '')}".strip()
         what += f": {self._shown(said)}" if said else ""
         if (status in _AGAIN or status >= 500) and code not in _SPENT:
             wait = seconds_to_wait(response.headers.get("Retry-After"), time.time())
@@ -188,11 +218,20 @@ class ChatClient:
         return ""
 
     def _shown(self, said: object) -> str:
-        text = str(said)
-        if self._key:
-            text = text.replace(self._key, f"[{self._key_variable}]")
-        text = " ".join(text.split())
+        text = printable(" ".join(masked(str(said), {self._key: self._instead}).split()))
         return text if len(text) <= _QUOTED else f"{text[:_QUOTED]} …"
+
+
+def _read(response: requests.Response, ended: threading.Event) -> bytes:
+    """The body, or an exception once nobody waits for it any more."""
+    content = bytearray()
+    for piece in response.iter_content(chunk_size=_PIECE_BYTES):
+        content += piece
+        if ended.is_set():
+            raise TimeoutError
+        if len(content) > _MAX_BYTES:
+            raise _Again(f"an answer of more than {_MAX_BYTES:,} bytes")
+    return bytes(content)
 
 
 def _answer(content: bytes) -> Answer:

@@ -34,7 +34,7 @@ class Prompts:
       min_words: of a description.
       max_words: of a description; 50 fit into CLIP's 77 tokens.
       temperature: of sampling.
-      timeout: seconds to wait for an answer.
+      timeout: seconds to wait for an answer, until its last byte.
       max_attempts: tries of a request that fails, and requests in a row for one class that bring
         nothing of use.
       seed: of "template".

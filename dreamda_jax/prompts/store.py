@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dreamda_jax.data.files import atomic, run_settings
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.prompts.options import Prompts
 from dreamda_jax.settings import binding
@@ -129,6 +130,8 @@ def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """
     if path.is_dir():
         raise UserError(f"{path} is a directory: give a file as config.prompts.output")
+    check_regular(path)
+    check_regular(settings_path(path))
     if not path.exists() or not path.stat().st_size:
         return  # there is nothing to protect
     here = _read_settings(settings_path(path))

@@ -21,6 +21,7 @@ from dreamda_jax.data.files import atomic
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.oracle import Oracle, open_oracle
+from dreamda_jax.settings import streams
 
 _BATCH_SIZE = 250
 
@@ -93,6 +94,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--oracle", required=True, help='A saved classifier, or "sample".')
     parser.add_argument("--output", type=Path, required=True, help="The file to write.")
     flags = parser.parse_args(argv)
+    streams.show_only_printable()
     try:
         _ask(flags.set, flags.oracle, flags.output)
     except UserError as error:

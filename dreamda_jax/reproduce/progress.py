@@ -12,6 +12,7 @@ from typing import Any
 
 import dreamda_jax
 from dreamda_jax.data.files import atomic, migrations
+from dreamda_jax.printable import masked
 from dreamda_jax.reproduce.cells import Cell, Setup, Stage, stages, wanted_stages
 from dreamda_jax.runtime.readable import readable_seconds, until_clock
 
@@ -29,8 +30,8 @@ def finished(directory: Path, stage: Stage, *, digest: str) -> dict[str, Any] | 
     """
     try:
         note = json.loads(_note(directory, stage.name).read_bytes())
-        same = note["command"] == stage.command and note["config"] == digest
-    except (OSError, ValueError, KeyError, TypeError):
+        same = masked(note["command"]) == masked(stage.command) and note["config"] == digest
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return note if same and stage.result.exists() else None
 
@@ -101,7 +102,7 @@ def renew(cells: Iterable[Cell], setup: Setup, *, continues: bool) -> None:
                 continue
             if not continues:
                 file.unlink()
-            elif migrations.command_today(command) == stage.command:
+            elif migrations.command_today(command) == masked(stage.command):
                 note_finished(directory, stage, digest=setup.digest(cell), seconds=seconds)
 
 

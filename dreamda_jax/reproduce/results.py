@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dreamda_jax.data.files import atomic, run_settings
+from dreamda_jax.printable import shown
 from dreamda_jax.reproduce import numbers, progress, table
 from dreamda_jax.reproduce.build import Study
 from dreamda_jax.reproduce.cells import wanted_stages
@@ -55,7 +56,7 @@ def write_results(study: Study, failures: Failures) -> dict[str, Any]:
     }
     with atomic.disk_full_is_a_user_error(setup.output, needed=1_000_000):
         atomic.write_atomically(setup.output / RESULTS, atomic.to_json(results))
-        atomic.write_atomically(setup.output / PAGE, _page(study, results).encode())
+        atomic.write_atomically(setup.output / PAGE, shown(_page(study, results)).encode())
     return results
 
 
@@ -87,7 +88,7 @@ def draw_pictures(study: Study, results: Mapping[str, Any]) -> list[str]:
     if study.name == "scales" and scale_plot(results["cells"], results["baseline"], output / PLOT):
         drawn.append(PLOT)
     page = _page(study, results, pictures=drawn)
-    atomic.write_atomically(output / PAGE, page.encode())
+    atomic.write_atomically(output / PAGE, shown(page).encode())
     return drawn
 
 

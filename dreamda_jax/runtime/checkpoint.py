@@ -6,9 +6,12 @@ sum over the bits of every array is stored with it and compared on reading.
 """
 
 import contextlib
+import errno
 import gc
 import logging
+import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,14 @@ from etils import epath
 from dreamda_jax.data.files import atomic, staging
 from dreamda_jax.errors import UserError
 from dreamda_jax.runtime import agreement, devices
+
+_ANOTHER_NETWORK = "of another network or optimizer"
+# Of tensorstore and XLA, which pass on the system's words.
+_OF_THIS_MACHINE = (
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED"),
+    *map(os.strerror, (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE)),
+    *map(os.strerror, (errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)),
+)
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
@@ -51,7 +62,13 @@ class Checkpoints:
                 barrier_sync_key_prefix=self._directory.name
             ),
         )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._manager = ocp.CheckpointManager(
+            self._directory,
+            options=options,
+            # Named, or orbax infers from the newest step what all of them hold: an empty directory
+            # would make the whole ones unreadable.
+            item_handlers=ocp.StandardCheckpointHandler(),
+        )
         self._bytes = 0  # of a state
 
     def save(self, step: int, state: Any) -> None:
@@ -69,7 +86,7 @@ class Checkpoints:
                 self._manager.save(step, args=ocp.args.StandardSave(content))
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
-        """The newest undamaged checkpoint; damaged ones are reported and removed.
+        """The newest undamaged checkpoint; newer ones, damaged, are reported and removed.
 
         Args:
           like: a state of the same structure, shapes, dtypes and shardings; arrays or
@@ -79,18 +96,14 @@ class Checkpoints:
           (step, state), or None where there is no checkpoint.
 
         Raises:
-          UserError: there are checkpoints, and every one is damaged.
+          UserError: there are checkpoints, and every one is damaged; or one is whole and cannot be
+            read now, or belongs to another network. Nothing is removed then.
         """
         self.wait()
         steps = sorted(self._manager.all_steps(), reverse=True)
         damaged: list[str] = []
         for step in steps:
-            state, reason = None, ""
-            try:
-                with _quiet():
-                    state = self._read(step, like)
-            except Exception as error:  # orbax raises whatever the broken part of it raises
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+            state, reason = self._try(step, like)
             if not agreement.all_of(not reason):
                 reason = reason or "another process cannot read it"
                 damaged.append(f"{self._directory / str(step)}: {reason}")
@@ -99,10 +112,18 @@ class Checkpoints:
                 print(f"damaged     {line}; removed, going on from step {step:,}", flush=True)
                 self._manager.delete(old)
             return step, state
+        if any(_ANOTHER_NETWORK in line for line in damaged):
+            raise UserError(
+                "No checkpoint of this run fits what is trained now:\n  "
+                + "\n  ".join(damaged)
+                + "\nContinue it with the version and the settings that began it, or give another "
+                "output directory."
+            )
         if damaged:
             raise UserError(
                 "Every checkpoint of this run is damaged:\n  " + "\n  ".join(damaged) + "\n"
-                f"Remove {self._directory} to train it again from the start."
+                "Put back a copy of one of them, if there is one. To train again from the start, "
+                f"remove {self._directory}."
             )
         return None
 
@@ -128,6 +149,37 @@ class Checkpoints:
 
     def _disk_full_is_a_user_error(self) -> contextlib.AbstractContextManager[None]:
         return atomic.disk_full_is_a_user_error(self._directory, needed=self._bytes)
+
+    def _try(self, step: int, like: Any) -> tuple[Any, str]:
+        """(state, ""), or what is wrong; a `UserError` if that is not in the checkpoint."""
+        where = self._directory / str(step)
+        with _quiet():
+            try:
+                if not any(where.iterdir()):
+                    return None, "an empty directory"
+                stored, wanted = self._stored(step), _described({"state": like})
+                if stored and stored != wanted:
+                    differing = min(name for name, _ in stored.items() ^ wanted.items())
+                    return None, f"{_ANOTHER_NETWORK} ({differing})"
+                return self._read(step, like), ""
+            except Exception as error:  # orbax raises whatever the broken part of it raises
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+                if _is_of_this_machine(error):
+                    raise UserError(
+                        f"{where} cannot be read: {reason}. Mend that and run the same command "
+                        "again: it continues."
+                    ) from error
+            # Its unfinished tasks complain when they are collected: now.
+            gc.collect()
+        return None, reason
+
+    def _stored(self, step: int) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of every array of a step's state, by name; {} where it does not say."""
+        try:
+            tree = self._manager.item_metadata(step).tree
+            return _described({"state": tree["state"]})
+        except Exception:  # damaged
+            return {}
 
     def _read(self, step: int, like: Any) -> Any:
         sums = jax.eval_shape(_checksums, like)
@@ -163,6 +215,22 @@ def _checksums(state: Any) -> jax.Array:
     return jnp.stack([bits(leaf) for leaf in jax.tree.leaves(state)])
 
 
+def _described(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    flat = ocp.tree.to_flat_dict(tree, sep=".")
+    return {
+        name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
+        for name, leaf in flat.items()
+        if hasattr(leaf, "shape")
+    }
+
+
+def _is_of_this_machine(error: Exception) -> bool:
+    """Whether the reason lies in rights, memory or the disk, and not in the checkpoint."""
+    if isinstance(error, (MemoryError, PermissionError)):
+        return True
+    return any(words in str(error) for words in _OF_THIS_MACHINE)
+
+
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
 
@@ -173,11 +241,9 @@ def _quiet() -> Iterator[None]:
     logger, hook = logging.getLogger("asyncio"), sys.unraisablehook
     before, logger.disabled = logger.disabled, True
     sys.unraisablehook = lambda unraisable: None
-    failed = True
     try:
-        yield
-        failed = False
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
+            yield
     finally:
-        if failed:
-            gc.collect()  # they complain when they are collected: now
         logger.disabled, sys.unraisablehook = before, hook

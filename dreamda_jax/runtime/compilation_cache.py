@@ -5,17 +5,21 @@
 
 JAX's own settings come first: with JAX_COMPILATION_CACHE_DIR it is that directory (hosts that share
 one compile once), with JAX_ENABLE_COMPILATION_CACHE=false there is none. XDG_CACHE_HOME moves the
-default. JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS leaves out programs that compile faster.
+default, to which nobody else has access. JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS leaves out
+programs that compile faster.
 """
 
 import contextlib
 import hashlib
 import os
 import platform
+import sys
 from pathlib import Path
 
 import jax
 
+from dreamda_jax.data.files.private import cache_home, check_place, private_directory
+from dreamda_jax.errors import UserError
 from dreamda_jax.runtime import devices
 
 _LEAST_TIME = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
@@ -25,7 +29,13 @@ _CPU_INFO = Path("/proc/cpuinfo")
 def keep_programs() -> None:
     """Makes JAX look for programs in the cache and put new ones there; once devices are known."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(directory(devices.platform())))
+        where, otherwise = directory(devices.platform()), "Give JAX_COMPILATION_CACHE_DIR."
+        try:
+            check_place(cache_home(), otherwise=otherwise)
+            private_directory(where, otherwise=otherwise)
+            jax.config.update("jax_compilation_cache_dir", str(where))
+        except UserError as error:  # whoever can write a program there can run it here
+            print(f"note        compiled programs are not kept: {error}", file=sys.stderr)
     if _LEAST_TIME not in os.environ:
         # JAX keeps what took a second or more; a start has a dozen programs that take less.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -44,9 +54,8 @@ def directory(platform_name: str) -> Path:
     Args:
       platform_name: "cpu", "gpu" or "tpu".
     """
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     kind = f"cpu-{_cpu_digest()}" if platform_name == "cpu" else platform_name
-    return Path(home) / "dreamda_jax" / "programs" / kind
+    return cache_home() / "programs" / kind
 
 
 def _cpu_digest() -> str:

@@ -17,6 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.settings import streams
 
 FLAGS = flags.FLAGS
 _QUOTES = "\"'"
@@ -88,6 +89,7 @@ def run(main: Callable[[], int | None]) -> None:
 
     0 is success, 1 a `UserError` (printed without a traceback), 2 flags that do not parse.
     """
+    streams.show_only_printable()
     if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
         # absl's own --help exits with 1 and shows the flags of absl itself.
         print(_help(sys.modules["__main__"]))

@@ -10,6 +10,7 @@ from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.algorithms.selftrain.consistency import Consistency
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources import subset, unlabelled
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.oracle import open_oracle
@@ -120,7 +121,7 @@ def self_training(
 def _labels_digest(labelling: str) -> str | None:
     if labelling in LABELLINGS:
         return None
-    return hashlib.sha256(staging.local(labelling).read_bytes()).hexdigest()
+    return hashlib.sha256(check_regular(staging.local(labelling)).read_bytes()).hexdigest()
 
 
 def _unlabelled(

@@ -1,5 +1,6 @@
 """A set's digest follows the bytes of its images and nothing else."""
 
+import os
 import shutil
 
 import numpy as np
@@ -27,6 +28,15 @@ def test_of_files(tmp_path):
     data[-1] ^= 1
     changed.write_bytes(data)
     assert read_content(open_folder(second)).digest != before.digest
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(tmp_path):
+    images = make_folder(tmp_path / "images", split="train", per_class=3)
+    first = sorted(images.glob("*/*.png"))[0]
+    before = read_content(open_folder(images)).digest
+    first.unlink()
+    os.mkfifo(first)
+    assert read_content(open_folder(images)).digest != before
 
 
 def test_of_pixels_and_their_order():

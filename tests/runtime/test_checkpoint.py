@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -126,7 +127,7 @@ def test_when_all_are_damaged_it_says_so(tmp_path):
     save(tmp_path, 10, 20)
     damage(tmp_path / "10", flip_a_bit)
     damage(tmp_path / "20", flip_a_bit)
-    with pytest.raises(UserError, match=r"Every checkpoint .* is damaged[\s\S]*Remove"):
+    with pytest.raises(UserError, match=r"Every checkpoint .* is damaged[\s\S]*remove"):
         restore(tmp_path, state(0))
 
 
@@ -134,3 +135,94 @@ def test_an_interrupted_save_is_not_seen(tmp_path):
     save(tmp_path, 10)
     (tmp_path / "20.orbax-checkpoint-tmp-1").mkdir()
     assert restore(tmp_path, state(0))[0] == 10
+
+
+def steps(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir() if path.name.isdigit())
+
+
+def make_empty(directory: Path) -> None:
+    """What an interrupted `rm -r` or `rsync` leaves of a step."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+
+
+def leave_the_mark(directory: Path) -> None:
+    shutil.rmtree(directory / "default")
+
+
+def leave_the_folders(directory: Path) -> None:
+    for file in [path for path in directory.rglob("*") if path.is_file()]:
+        file.unlink()
+
+
+@pytest.mark.parametrize("cut", [make_empty, leave_the_mark, leave_the_folders])
+@pytest.mark.parametrize("step", [7, 15, 20, 30])
+def test_a_step_that_was_half_removed_harms_no_other(tmp_path, capfd, step, cut):
+    save(tmp_path, 10, 20)
+    if not (tmp_path / str(step)).exists():
+        shutil.copytree(tmp_path / "20", tmp_path / str(step))
+    cut(tmp_path / str(step))
+    expected = 10 if step == 20 else 20
+    found_step, found = restore(tmp_path, state(0))
+    assert found_step == expected
+    assert_equal(found, state(expected))
+    newer = step > expected
+    assert (f"{step}: " in capfd.readouterr().out) == newer
+    assert (str(step) in steps(tmp_path)) != newer
+    assert {"10", str(expected)} <= set(steps(tmp_path))
+    save(tmp_path, 40)  # and training goes on
+    assert restore(tmp_path, state(0))[0] == 40
+
+
+def test_an_empty_step_alone_is_named_and_kept(tmp_path):
+    (tmp_path / "20").mkdir()
+    with pytest.raises(UserError, match=r"20: an empty directory\nPut back a copy"):
+        restore(tmp_path, state(0))
+    assert steps(tmp_path) == ["20"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: {**tree, "bias": jnp.zeros(6)},
+        lambda tree: {**tree, "bias": jnp.zeros(5, jnp.bfloat16)},
+        lambda tree: {**tree, "more": jnp.zeros(5)},
+        lambda tree: {"weights": tree["weights"]},
+    ],
+    ids=["shape", "dtype", "more", "fewer"],
+)
+def test_checkpoints_of_another_network_are_not_called_damaged(tmp_path, change):
+    save(tmp_path, 10, 20)
+    with pytest.raises(UserError, match="fits what is trained now") as caught:
+        restore(tmp_path, change(state(0)))
+    assert "emove" not in str(caught.value)
+    assert restore(tmp_path, state(0))[0] == 20
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES)),
+        ValueError(f"PERMISSION_DENIED: Error reading: {os.strerror(errno.EACCES)}"),
+        ValueError(f"UNKNOWN: {os.strerror(errno.EMFILE)} [24]"),
+        ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 12 bytes"),
+        OSError(errno.EIO, os.strerror(errno.EIO)),
+    ],
+    ids=lambda error: str(error)[:20] or "memory",
+)
+def test_what_cannot_be_read_for_now_is_kept(tmp_path, monkeypatch, error):
+    save(tmp_path, 10, 20)
+    checkpoints = Checkpoints(tmp_path)
+
+    def fail(step, args):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints._manager, "restore", fail)
+        with pytest.raises(UserError, match=r"20 cannot be read: .* it continues"):
+            checkpoints.restore(state(0))
+    checkpoints.close()
+    assert steps(tmp_path) == ["10", "20"]
+    assert restore(tmp_path, state(0))[0] == 20

@@ -76,3 +76,28 @@ def test_the_directory(tmp_path, monkeypatch, home, where):
     assert cpu == compilation_cache.directory("cpu")
     monkeypatch.setattr(compilation_cache, "_CPU_INFO", tmp_path / "absent")
     assert sys.platform != "linux" or compilation_cache.directory("cpu") != cpu
+
+
+@pytest.mark.parametrize("planted", ["link", "everybody's"])
+def test_programs_are_not_taken_from_where_others_can_write(tmp_path, monkeypatch, capsys, planted):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    programs = compilation_cache.directory("cpu")
+    programs.parent.mkdir(parents=True)
+    if planted == "link":
+        (tmp_path / "theirs").mkdir()
+        programs.symlink_to(tmp_path / "theirs")
+    else:
+        programs.mkdir()
+        programs.chmod(0o777)
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        compilation_cache.keep_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+        assert "note        compiled programs are not kept" in capsys.readouterr().err
+        programs.unlink() if planted == "link" else programs.rmdir()
+        compilation_cache.keep_programs()
+        assert jax.config.jax_compilation_cache_dir == str(programs)
+        assert programs.stat().st_mode & 0o777 == 0o700
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

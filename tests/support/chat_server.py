@@ -123,6 +123,44 @@ def trickles(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def _drip(handler: Handler, content: bytes) -> None:
+    try:
+        for number in range(len(content)):
+            if handler.world.release.wait(0.001):
+                break
+            handler.wfile.write(content[number : number + 1])
+            handler.wfile.flush()
+        handler.world.release.wait(30)
+    except OSError:
+        pass
+    handler.close_connection = True
+
+
+def drips_status(handler: Handler) -> None:
+    """A status line byte by byte, which does not end."""
+    _drip(handler, b"HTTP/1.1 200 " + b"o" * 60_000)
+
+
+def drips_headers(handler: Handler) -> None:
+    """Header after header byte by byte."""
+    _drip(handler, b"HTTP/1.1 200 OK\r\n" + b"X-More: and more\r\n" * 90)
+
+
+def drips_content(handler: Handler) -> None:
+    """A byte at a time, and never as many as the client reads at once."""
+    _drip(handler, b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b" " * 400)
+
+
+def raw(content: bytes) -> Callable[[Handler], None]:
+    """Any bytes at all in the place of an answer."""
+
+    def move(handler: Handler) -> None:
+        handler.wfile.write(content)
+        handler.close_connection = True
+
+    return move
+
+
 def drops(handler: Handler) -> None:
     """Half of an answer, then a reset."""
     content = completion(numbered(["half"]))

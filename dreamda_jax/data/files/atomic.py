@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import escaped_json, masked
 
 PREFIX = ".dreamda-tmp"
 _DAY_SECONDS = 86_400
@@ -94,10 +95,10 @@ def create_if_absent(path: Path, data: bytes) -> bool:
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> bytes:
-    """Stable JSON: sorted keys, UTF-8, a newline at the end."""
+    """Stable JSON: sorted keys, UTF-8, a newline at the end; passwords in addresses are masked."""
     text = json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False)
-    # File names that are not valid UTF-8 reach us as lone surrogates; keep them readable.
-    return (text + "\n").encode("utf-8", errors="backslashreplace")
+    # File names that are not valid UTF-8 reach us as lone surrogates; they stay readable.
+    return (escaped_json(masked(text)) + "\n").encode()
 
 
 def remove_leftovers(directory: Path) -> list[Path]:

@@ -58,7 +58,7 @@ class ObjectStore:
         It may be behind: an object written by another host may be missing for a while.
 
         Raises:
-          UserError: the store cannot be reached, or refuses.
+          UserError: the store cannot be reached, or refuses; or a name leads out of the directory.
         """
 
         def find() -> dict[str, int]:
@@ -68,7 +68,17 @@ class ObjectStore:
             except FileNotFoundError:
                 return {}
             cut = len(self._root) + 1
-            return {name[cut:]: int(entry["size"] or 0) for name, entry in found.items()}
+            for name in found:
+                if ".." in name[cut:].split("/"):
+                    raise UserError(
+                        f"{self.url} holds an object called {name[cut:]!r}, which leads out of it. "
+                        "Remove that object."
+                    )
+            return {
+                name[cut:]: int(entry["size"] or 0)
+                for name, entry in found.items()
+                if entry.get("type", "file") == "file"  # below file:// there may be pipes
+            }
 
         return self._attempt("listed", "", find)
 

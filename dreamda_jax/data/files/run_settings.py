@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dreamda_jax.data.files import migrations
+from dreamda_jax.printable import masked
 
 _ABSENT = object()
 _DIGESTS = "sha256"  # the section
@@ -103,10 +104,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return masked(os.fspath(value))
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a numpy scalar
         return value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, str):
+        return masked(value)  # a password in an address is nobody's setting
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     raise TypeError(f"a setting must be a plain value, got {type(value).__name__}: {value!r}")
 

@@ -3,6 +3,9 @@
 `local(path)` is a path itself, or the place here of an address: what is read is fetched when it is
 first asked for; a directory that is written is `mirrored` for as long as its run lasts. Everything
 else in the package knows local paths only.
+
+That place is `~/.cache/dreamda_jax/staging`, or in $DREAMDA_JAX_STAGING, and nobody else may enter
+it: weights that are found there are believed.
 """
 
 import contextlib
@@ -10,14 +13,15 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
 from dreamda_jax.data.files.mirror import Mirror
 from dreamda_jax.data.files.object_store import is_remote, open_store
+from dreamda_jax.data.files.private import cache_home, check_place, private_directory
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import shown
 
 _DIRECTORY = "DREAMDA_JAX_STAGING"
 _mirrored: dict[str, Path] = {}
@@ -117,7 +121,8 @@ def _fetched(address: str) -> Path:
     if not (objects := store.list()):
         raise UserError(f"{address}: there is nothing at this address.")
     print(
-        f"fetching    {address}, {len(objects):,} files, {sum(objects.values()) / 1e6:,.1f} MB",
+        f"fetching    {shown(address)}, {len(objects):,} files, "
+        f"{sum(objects.values()) / 1e6:,.1f} MB",
         flush=True,
     )
     Mirror(store, target).pull()
@@ -125,10 +130,16 @@ def _fetched(address: str) -> Path:
 
 
 def _place(kind: str, name: str) -> Path:
-    root = os.environ.get(_DIRECTORY)
-    if root is None:
-        root = str(Path(tempfile.gettempdir()) / f"dreamda_jax-staging-{os.getuid()}")
-    return Path(root) / kind / hashlib.sha256(name.encode()).hexdigest()[:16]
+    """A place of this user alone, below a directory that nobody else can put things into."""
+    given = os.environ.get(_DIRECTORY)
+    otherwise = f"Give a directory of your own as the environment variable {_DIRECTORY}."
+    if given:
+        root = check_place(Path(given).expanduser(), otherwise=otherwise)
+    else:
+        home = check_place(cache_home(), otherwise=otherwise)
+        root = private_directory(home / "staging", otherwise=otherwise)
+    own = private_directory(root / kind, otherwise=otherwise)
+    return own / hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import well_formed
 
 ImageFormat = Literal["png", "jpeg"]
 # Level 4 is within 0.1 % of level 6's size on a 512x512 photograph and a quarter faster.
@@ -179,4 +180,4 @@ def read_shard(path: Path) -> Iterator[Record]:
 
 def _utf8(text: str) -> bytes:
     # Names taken from a file system may hold lone surrogates, which UTF-8 cannot encode.
-    return text.encode("utf-8", errors="backslashreplace")
+    return well_formed(text).encode()

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sets.parquet_columns import first_line, lists, numbers
 from dreamda_jax.errors import UserError
 
@@ -147,7 +148,7 @@ def read_verdicts(path: Path) -> tuple[Verdicts, list[str], list[str], dict[str,
       UserError: missing, damaged, not such a file, or edited into something that makes no sense.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(check_regular(path), page_checksum_verification=True) as file:
             table = file.read()
     except FileNotFoundError as error:
         raise UserError(

@@ -8,6 +8,7 @@ from typing import SupportsIndex
 from dreamda_jax.data.sources.folder_walk import first_few
 from dreamda_jax.data.sources.source import Example, Source, listing_fingerprint
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import well_formed
 
 
 def match_classes(reference: Sequence[str], source: Source, *, what: str) -> Source:
@@ -124,7 +125,7 @@ def checked_label(source: Source, name: str, label: int) -> int:
 def _comparable(name: str) -> str:
     # A folder's name may be decomposed (macOS) or hold lone surrogates, which TFDS stores escaped.
     text = unicodedata.normalize("NFC", " ".join(name.split()))
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return well_formed(text)
 
 
 class _Relabelled:

@@ -9,10 +9,11 @@ from typing import Literal, SupportsIndex
 
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources import folder_doubts, folder_metadata, folder_tables, folder_walk
-from dreamda_jax.data.sources.folder_walk import first_few, is_image, printable
+from dreamda_jax.data.sources.folder_walk import first_few, is_image
 from dreamda_jax.data.sources.labels import check_label_names, slug
 from dreamda_jax.data.sources.source import Example, checked_index, listing_fingerprint
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import printable
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 

@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from dreamda_jax.data.sources.folder_walk import files_below, first_few, printable
+from dreamda_jax.data.files.regular import check_regular
+from dreamda_jax.data.sources.folder_walk import files_below, first_few
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import printable, well_formed
 
 _REQUIRED = ("file_name", "label")
 _TABLES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -51,7 +53,7 @@ def _table_of(root: pathlib.Path) -> pathlib.Path | None:
       UserError: both jsonl and csv, or only a kind that is not read here (parquet).
     """
     found = [root / f"metadata.{suffix}" for suffix in ("jsonl", "csv")]
-    found = [file for file in found if file.is_file()]
+    found = [file for file in found if check_regular(file).is_file()]
     if len(found) == 2:
         raise UserError(
             f"{root} holds both metadata.jsonl and metadata.csv. Remove one: only one can give "
@@ -82,7 +84,7 @@ def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
         labels.
     """
     try:
-        content = file.read_bytes().decode("utf-8-sig")
+        content = check_regular(file).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -118,7 +120,7 @@ def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
         text = record.get("text")
         if text is not None and not isinstance(text, str):
             raise UserError(f"{where}: text is {text!r}; it must be a string.")
-        rows.append(MetadataRow(file_name, str(label), printable(text) if text else None))
+        rows.append(MetadataRow(file_name, str(label), well_formed(text) if text else None))
     if not rows:
         raise UserError(f"No images: {file} has no rows. Add a row with file_name and label.")
     _refuse_negative(file, rows, first_seen)

@@ -81,11 +81,6 @@ def describe_ignored(ignored: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
-def printable(file: str) -> str:
-    """The name with whatever is not UTF-8 (lone surrogates) written as escapes."""
-    return file.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def sort_key(file: str) -> tuple[str, str]:
     """Order of paths on every file system; macOS may hand out decomposed names."""
     return unicodedata.normalize("NFC", file), file

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from dreamda_jax.data.sources.folder_walk import describe_ignored, printable
+from dreamda_jax.data.sources.folder_walk import describe_ignored
 from dreamda_jax.data.sources.source import Source
+from dreamda_jax.printable import printable
 
 _SHOWN = 10
 

@@ -8,9 +8,9 @@ from typing import SupportsIndex
 import numpy as np
 
 from dreamda_jax.data.sources import classes
-from dreamda_jax.data.sources.folder_walk import printable
 from dreamda_jax.data.sources.source import Example, Source, checked_index, listing_fingerprint
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import printable
 
 
 class Subset:

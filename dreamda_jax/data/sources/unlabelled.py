@@ -27,6 +27,7 @@ from dreamda_jax.data.sources.source import (
     nearest,
 )
 from dreamda_jax.errors import UserError
+from dreamda_jax.printable import printable
 
 _PROBES = 16  # records of a TFDS set whose content its fingerprint has
 
@@ -155,7 +156,7 @@ def _open_folder(
     root = folder.image_root(path)
     files = folder_walk.files_below(root)
     images = tuple(file for file in files if folder_walk.is_image(file))
-    others = tuple(folder_walk.printable(file) for file in files if not folder_walk.is_image(file))
+    others = tuple(printable(file) for file in files if not folder_walk.is_image(file))
     if not images:
         found = f" (only {folder_walk.first_few(others)})" if others else ""
         raise UserError(

@@ -26,6 +26,7 @@ from dreamda_jax.evaluate.page import (
     numbers,
     tables,
 )
+from dreamda_jax.printable import shown
 
 _FILES = "evaluate/page/files"
 _MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -98,8 +99,7 @@ def write_page(
         accuracies=tables.accuracy_table(report["accuracy"]),
         label_rows=tables.label_rows(report["audit"]) if report["audit"] else [],
     )  # fmt: skip
-    # File names that are not valid UTF-8 reach us as lone surrogates; keep them readable.
-    write_atomically(path, html.encode("utf-8", errors="backslashreplace"))
+    write_atomically(path, shown(html).encode())
 
 
 @functools.cache

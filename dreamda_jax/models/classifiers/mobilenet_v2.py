@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.models.classifiers.torch_layers import batch_norm, convolution
+from dreamda_jax.models.weights.torch_layout import renamed
 
 # Expansion, channels, blocks, stride of the first block: Table 2 of the paper.
 _STAGES = (
@@ -146,8 +147,11 @@ def from_timm(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rename the state dict of timm's `mobilenetv2_100` to torchvision's; other names stay.
 
     For example `blocks.1.0.conv_dw.weight` to `features.2.conv.1.0.weight`.
+
+    Raises:
+      UserError: two tensors would have one name.
     """
-    return {_from_timm_name(name): tensor for name, tensor in tensors.items()}
+    return renamed(tensors, _from_timm_name)
 
 
 def _from_timm_name(name: str) -> str:

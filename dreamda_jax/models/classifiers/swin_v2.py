@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.torch_layers import uniform_fan_in
 from dreamda_jax.models.classifiers.window_attention import LINEAR_INIT, WindowAttention
+from dreamda_jax.models.weights.torch_layout import renamed
 from dreamda_jax.types import AnyArray
 
 # The fast variance, E[x²] - E[x]², loses digits where the mean is large.
@@ -255,12 +256,17 @@ def from_timm(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
       Torchvision's names and arrays, in PyTorch's layout. Only `attn.qkv.bias` is a new array.
 
     Raises:
-      UserError: a block has a bias for queries and none for values.
+      UserError: a block has a bias for queries and none for values, or the other way round, or
+        that of all three as well; or two tensors would have one name.
     """
     is_original = "layers.0.downsample.reduction.weight" in tensors
-    converted = {}
+    whole = {}
     for name, tensor in tensors.items():
-        if name.endswith(".attn.v_bias") or _TIMM_BUFFER.search(name):
+        if _TIMM_BUFFER.search(name):
+            continue
+        if name.endswith(".attn.v_bias"):
+            if name.replace(".v_bias", ".q_bias") not in tensors:
+                raise UserError(f"timm weights: {name} is there, its q_bias is missing.")
             continue
         if name.endswith(".attn.q_bias"):
             block = name.removesuffix("q_bias")
@@ -268,8 +274,10 @@ def from_timm(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
                 raise UserError(f"timm weights: {name} is there, {block}v_bias is missing.")
             tensor = np.concatenate([tensor, np.zeros_like(tensor), tensors[f"{block}v_bias"]])
             name = f"{block}qkv.bias"
-        converted[_from_timm_name(name, is_original)] = tensor
-    return converted
+            if name in tensors:
+                raise UserError(f"timm weights: {name} is there, and {block}q_bias as well.")
+        whole[name] = tensor
+    return renamed(whole, lambda name: _from_timm_name(name, is_original))
 
 
 def _from_timm_name(name: str, is_original: bool) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.digests import file_digest
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights import hub
 from dreamda_jax.models.weights.load import PICKLED_SUFFIXES
@@ -30,14 +31,14 @@ def find_weights(weights: str | os.PathLike[str], *, revision: str | None = None
     path = staging.local(weights)
     if path.is_dir():
         pickled = sorted(file for file in path.iterdir() if file.suffix in PICKLED_SUFFIXES)
-        if (path / WEIGHTS).is_file():
+        if check_regular(path / WEIGHTS).is_file():
             return path / WEIGHTS
         if pickled:
             raise _pickled(pickled[0])
         raise UserError(f"{path}: holds no {WEIGHTS}.")
     if path.suffix in PICKLED_SUFFIXES:
         raise _pickled(path)
-    if path.is_file():
+    if check_regular(path).is_file():
         return path
     if not is_hub_id(weights):
         raise UserError(

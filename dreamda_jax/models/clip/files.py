@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.digests import file_digest
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights import hub
 from dreamda_jax.models.weights.hub import read_json
@@ -64,6 +65,8 @@ def find_clip(path: str | os.PathLike[str], *, revision: str | None = None) -> C
                 "or a hub id such as openai/clip-vit-base-patch16."
             )
         directory = _download(str(path), revision=revision)
+    for name in (*_SMALL, *_WEIGHTS):
+        check_regular(directory / name)
     names = _list_directory(directory)
     if _CONFIG in names:
         _check_model_type(directory / _CONFIG)  # says more than what else such a directory lacks

@@ -8,6 +8,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights.load import PICKLED_SUFFIXES, Place, read_tensor
 from dreamda_jax.models.weights.safetensors_file import StoredTensor, list_tensors
@@ -49,7 +50,7 @@ def load_inception(file: Path, shapes: Mapping[str, Any], *, place: Place) -> di
         UserError: no such file, it is pickled, damaged or quantised, tensors are missing,
             unexpected, of another shape (torchvision's network is named as such), or not finite.
     """
-    if not file.is_file():
+    if not check_regular(file).is_file():
         raise UserError(f"{file}: no such file. {how_to_get()}")
     if file.suffix in PICKLED_SUFFIXES:
         raise UserError(

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from dreamda_jax.data.files import run_settings, staging
 from dreamda_jax.data.files.known_digests import KnownDigests
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.stable_diffusion import tokenizer_files
 from dreamda_jax.models.weights import hub
 from dreamda_jax.models.weights.load import PICKLED_SUFFIXES, pickled_weights, shard_files
 
@@ -90,6 +92,11 @@ def find_checkpoint(
         )
     names = _list_directory(directory)
     chosen = _choose(names, where=str(directory))
+    for part in (*map(_config, _CONFIGS), *chosen.values()):
+        check_regular(directory / part)
+    for file in (directory / "tokenizer").iterdir():
+        if file.name in tokenizer_files.FILES:
+            check_regular(file)
     return CheckpointFiles(
         directory=directory,
         unet=ComponentFiles(directory / _config("unet"), directory / chosen["unet"]),

@@ -15,9 +15,11 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from dreamda_jax.data.files import atomic
+from dreamda_jax.models.stable_diffusion import tokenizer_files
 from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles
 from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import shard_files
+from dreamda_jax.models.weights.safetensors_file import sort_metadata
 from dreamda_jax.models.weights.torch_layout import to_torch
 from dreamda_jax.types import Params
 
@@ -81,12 +83,13 @@ def write_checkpoint(
             else:
                 _copy_weights(source.weights, target, name)
         _copy(files.scheduler, directory / "scheduler" / files.scheduler.name)
-        if tokenizer is None:
-            for file in sorted(files.tokenizer.iterdir()):
-                if file.is_file():
-                    _copy(file, directory / "tokenizer" / file.name)
-        else:
-            tokenizer.save_pretrained(str(directory / "tokenizer"))
+        for name, content in tokenizer_files.contents(files.tokenizer, tokenizer).items():
+            target = directory / "tokenizer" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                _copy(content, target)
+            else:
+                atomic.write_atomically(target, content)
         atomic.write_atomically(directory / "model_index.json", _index(files))
 
 
@@ -104,6 +107,7 @@ def write_tensors(
         scratch.touch()
         mode = scratch.stat().st_mode  # safetensors' own is for the owner only
         save_file(dict(tensors), scratch, metadata={"format": "pt", **(metadata or {})})
+        sort_metadata(scratch)
         scratch.chmod(mode)
         atomic.replace_durably(scratch, file)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 
 
@@ -108,7 +109,7 @@ def fetch_snapshot(
 def read_json(file: Path) -> dict[str, Any]:
     """Read a config file; UserError where it is no JSON object."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(check_regular(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error}).") from error
     if not isinstance(config, dict):

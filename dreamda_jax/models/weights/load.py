@@ -21,6 +21,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights.msgpack_weights import read_msgpack
 from dreamda_jax.models.weights.safetensors_file import FLOATS, StoredTensor, list_tensors
@@ -57,8 +58,9 @@ def load_weights(
         A nested dict of the arrays that `place` returned.
 
     Raises:
-        UserError: a tensor of the wrong shape, missing or unexpected tensors, NaN or Inf among the
-            weights (after the cast too), a damaged file, quantised or pickled weights.
+        UserError: a tensor of the wrong shape, missing or unexpected tensors, two for one
+            parameter, NaN or Inf among the weights (after the cast too), a damaged file, something
+            that is no ordinary file, quantised or pickled weights.
     """
     files = [shard for file in files for shard in shard_files(file)]
     for file in files:
@@ -78,11 +80,14 @@ def shard_files(file: Path) -> list[Path]:
     if file.suffix != ".json":
         return [file]
     try:
-        names = sorted(set(json.loads(file.read_text())["weight_map"].values()))
+        names = sorted(set(json.loads(check_regular(file).read_text())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not a safetensors index ({error!r}).") from error
+    outside = [name for name in names if Path(str(name)).name != name]
+    if outside:
+        raise UserError(f"{file}: names files that are not beside it: {some(outside)}.")
     shards = [file.parent / str(name) for name in names]
-    absent = [shard.name for shard in shards if not shard.is_file()]
+    absent = [shard.name for shard in shards if not check_regular(shard).is_file()]
     if absent:
         raise UserError(
             f"{file}: {len(absent)} of the {len(shards)} files it names are missing: "
@@ -116,11 +121,18 @@ def _load_safetensors(
     if len(wanted) != len(expected):
         raise ValueError("two expected parameters share one canonical name")
     loaded: dict[tuple[str, ...], jax.Array] = {}
+    found: dict[tuple[str, ...], str] = {}
     unexpected: list[str] = []
     for tensor in itertools.chain.from_iterable(map(list_tensors, files)):
         path = wanted.get(_canonical(tensor.name))
         if path is not None:
             # No reference to the raw tensor is kept while the converted one is placed.
+            if path in found:
+                raise UserError(
+                    f"{tensor.file}: {found[path]} and {tensor.name} are names of one parameter, "
+                    f"{'/'.join(path)}. Which of the two is meant cannot be known."
+                )
+            found[path] = tensor.name
             array = read_tensor(tensor, leaf=path[-1], shape=expected[path].shape, dtype=dtype)
             loaded[path] = _place(array, place=place)
             del array
@@ -146,10 +158,7 @@ def read_tensor(
     """
     what = f"{tensor.file}: tensor {tensor.name}"
     if tensor.dtype not in FLOATS:
-        raise UserError(
-            f"{what} is stored as {tensor.dtype}; quantised checkpoints are not supported, only "
-            "float32, float16 and bfloat16."
-        )
+        raise UserError(_no_float(what, tensor.dtype))
     axes, reshaped = _to_flax_layout(leaf, tensor.shape, len(shape))
     if tuple(reshaped[axis] for axis in axes) != shape:
         same_rank = len(axes) == len(shape)
@@ -188,20 +197,27 @@ def _to_flax_layout(
 class _MsgpackLeaf(NamedTuple):
     array: jax.Array | None
     shape: tuple[int, ...]
+    dtype: np.dtype
 
 
 def _load_msgpack(file: Path, expected: Expected, *, dtype: Any, place: Place) -> Params:
     def convert(array: np.ndarray) -> _MsgpackLeaf:
-        converted = _convert(array, dtype=dtype)
-        # A name is known only once the file is decoded, so what is not finite leaves a None.
-        placed = _place(converted, place=place) if _is_finite(converted) else None
-        return _MsgpackLeaf(array=placed, shape=array.shape)
+        # A name is known only once the file is decoded, so what is refused leaves a None.
+        placed = None
+        if array.dtype in FLOATS.values():
+            converted = _convert(array, dtype=dtype)
+            placed = _place(converted, place=place) if _is_finite(converted) else None
+        return _MsgpackLeaf(array=placed, shape=array.shape, dtype=array.dtype)
 
     leaves = flax.traverse_util.flatten_dict(read_msgpack(file, convert))
     unexpected = ["/".join(map(str, path)) for path in leaves if path not in expected]
     _check_names(file, expected, leaves, unexpected)
     for path, leaf in leaves.items():
         name = f"{file}: tensor {'/'.join(path)}"
+        if not isinstance(leaf, _MsgpackLeaf):
+            raise UserError(f"{name} is no array. Weights of a network are needed.")
+        if leaf.dtype not in FLOATS.values():
+            raise UserError(_no_float(name, leaf.dtype.name))
         if leaf.array is None:
             raise UserError(_not_finite(name))
         if leaf.shape != expected[path].shape:
@@ -264,6 +280,13 @@ def _wrong_shape(what: str, found: tuple[int, ...], want: tuple[int, ...]) -> st
     return (
         f"{what} has shape {found}, but the configuration beside it asks for {want}. Weights and "
         "config.json are not of the same model."
+    )
+
+
+def _no_float(what: str, dtype: str) -> str:
+    return (
+        f"{what} is stored as {dtype}; quantised checkpoints are not supported, only float32, "
+        "float16 and bfloat16."
     )
 
 

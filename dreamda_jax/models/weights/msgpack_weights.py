@@ -5,7 +5,7 @@ file is mapped and each array is handed on the moment it is decoded.
 """
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 
 _NDARRAY = 1  # flax.serialization._MsgpackExtType.ndarray
@@ -29,7 +30,8 @@ def read_msgpack(file: Path, convert: Callable[[np.ndarray], Any]) -> dict[str, 
         The nested dict of the file with each array replaced by what `convert` returned.
 
     Raises:
-        UserError: the file is empty, truncated or not msgpack.
+        UserError: the file is empty, truncated or not msgpack, no ordinary file, or has two values
+            under one name.
     """
 
     def decode(code: int, data: bytes) -> Any:
@@ -39,16 +41,28 @@ def read_msgpack(file: Path, convert: Callable[[np.ndarray], Any]) -> dict[str, 
 
     try:
         with (
-            open(file, "rb") as stream,
+            open(check_regular(file), "rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view,
         ):
-            tree = msgpack.unpackb(view, ext_hook=decode, raw=False, strict_map_key=False)
+            tree = msgpack.unpackb(
+                view, ext_hook=decode, object_pairs_hook=_once, raw=False, strict_map_key=False
+            )
     except (msgpack.exceptions.UnpackException, ValueError, TypeError) as error:
         raise UserError(
             f"{file}: not a complete Flax msgpack file ({error}). Download it again."
         ) from error
     if not isinstance(tree, dict):
         raise UserError(f"{file}: holds no tree of parameters.")
+    return tree
+
+
+def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A map of which no name comes twice: a reader would keep the last."""
+    tree = dict(pairs)
+    if len(tree) != len(pairs) or len({str(name) for name in tree}) != len(pairs):
+        names = [str(name) for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two values are called {twice!r}")
     return tree
 
 

@@ -7,13 +7,15 @@ https://huggingface.co/docs/safetensors
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 
 FLOATS = {
@@ -48,14 +50,15 @@ def list_tensors(file: Path) -> list[StoredTensor]:
     """List a safetensors file's tensors in the order of their names.
 
     Raises:
-        UserError: no such file, or it is truncated or of another format.
+        UserError: no such file, no ordinary file, or it is truncated, of another format, or has two
+            tensors of one name.
     """
     try:
-        with safe_open(file, framework="numpy"):
+        with safe_open(check_regular(file), framework="numpy"):
             pass  # opening checks the header, and that the tensors cover the file exactly
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
+            header = json.loads(stream.read(length), object_pairs_hook=_once)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(_damaged(file, error)) from error
     header.pop("__metadata__", None)
@@ -69,6 +72,37 @@ def list_tensors(file: Path) -> list[StoredTensor]:
         )
         for name, entry in sorted(header.items())
     ]
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)} is there twice")
+    return entries
+
+
+def sort_metadata(file: Path) -> None:
+    """Puts the metadata of a file in the order of their names, which the library leaves to chance.
+
+    Two files of the same tensors and metadata are then the same to the byte.
+
+    Raises:
+        ValueError: the file is none that the library wrote.
+    """
+    with file.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        metadata = dict(sorted(header.pop("__metadata__", {}).items()))
+        text = json.dumps(
+            {"__metadata__": metadata, **header} if metadata else header,
+            separators=(",", ":"),
+            ensure_ascii=False,
+        ).encode()
+        if len(text) > length:
+            raise ValueError(f"{file}: its header is not as the library writes it")
+        stream.seek(8)
+        stream.write(text.ljust(length))  # spaces at the end belong to the format
 
 
 def _damaged(file: Path, error: Exception) -> str:

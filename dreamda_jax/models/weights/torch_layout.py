@@ -1,10 +1,11 @@
 """PyTorch's names and shapes of a network's tensors: what fits, and Flax parameters under them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights.load import flax_axes, some
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -40,6 +41,26 @@ def misfits(found: Shapes, want: Shapes, *, optional: Shapes | None = None) -> s
     if reshaped:
         problems.append(f"{len(reshaped)} tensors have another shape: {some(reshaped)}")
     return "; ".join(problems)
+
+
+def renamed(tensors: Mapping[str, np.ndarray], name: Callable[[str], str]) -> dict[str, np.ndarray]:
+    """Tensors under other names.
+
+    Args:
+        tensors: by their names.
+        name: what one is to be called.
+
+    Raises:
+        UserError: two of them would have one name.
+    """
+    found: dict[str, str] = {}
+    for old in tensors:
+        if (other := found.setdefault(name(old), old)) != old:
+            raise UserError(
+                f"{other} and {old} are names of one parameter, {name(old)}. Which of the two is "
+                "meant cannot be known."
+            )
+    return {new: tensors[old] for new, old in found.items()}
 
 
 def torch_axes(leaf: str, rank: int) -> tuple[int, ...]:

@@ -296,3 +296,13 @@ def test_a_process_that_does_not_push_changes_nothing_there(place):
     with staging.mirrored(BUCKET, pushes=False):
         (staging.local(BUCKET) / "mine").write_bytes(b"1")
     assert objects() == {}
+
+
+@pytest.mark.parametrize("name", ["../planted", "a/../../planted", ".."])
+def test_an_object_whose_name_leads_out_is_not_fetched(place, monkeypatch, name):
+    store = ObjectStore(BUCKET)
+    found = {f"{store._root}/{name}": {"size": 3, "type": "file"}}
+    monkeypatch.setattr(store._fs, "find", lambda root, detail: found)
+    with pytest.raises(UserError, match="leads out of it"):
+        staging.local(BUCKET)
+    assert not [path for path in place.rglob("*") if path.is_file()]

@@ -247,7 +247,7 @@ def test_damaged_files(path, damage):
 def test_missing_file_directory_and_another_table(tmp_path):
     with pytest.raises(UserError, match="There is no file of verdicts"):
         read_verdicts(tmp_path / "none.parquet")
-    with pytest.raises(UserError, match="cannot be read as parquet"):
+    with pytest.raises(UserError, match="is a directory, where a file is needed"):
         read_verdicts(tmp_path)
     pq.write_table(pa.table({"image": [1]}), tmp_path / "other.parquet")
     with pytest.raises(UserError, match="it is not a file of verdicts"):

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from dreamda_jax.evaluate.page.page import Gallery, GalleryRow, write_page
-from tests.support import sample_report
+from tests.support import hostile_report, sample_report
 from tests.support.hostile_report import HOSTILE, hostile
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -201,6 +201,16 @@ def test_hostile_names(given, tmp_path):
     assert len(document.all("img")) == 20 * 7 + 2 * (5 + 2) + 1
     assert document.text.count("window.hacked = 1</script>") == document.text.count("window.hacked")
     assert document.text.count(HOSTILE) > 100
+
+
+def test_names_that_a_terminal_or_a_reader_would_obey(given, tmp_path, monkeypatch):
+    name = "\x1b[31m \x9b2J \u202eevil http://me:SECRET@host/x"
+    monkeypatch.setattr(hostile_report, "HOSTILE", name)
+    write_page(tmp_path / "report.html", *hostile(given))
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert text.count(r"\x1b[31m \x9b2J \u202eevil http://***@host/x") > 100
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
+    assert "SECRET" not in text
 
 
 def test_names_that_are_not_utf8(report, given, tmp_path):

@@ -1,6 +1,7 @@
 """Weights of classifiers: what is loaded, refused, replaced, saved and opened again."""
 
 import json
+import os
 import shutil
 
 import huggingface_hub
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.sources.sample_source import SampleSource
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.classifiers import mobilenet_v2, swin_v2
 from dreamda_jax.models.classifiers.pretrained import load, open_classifier, save
 from dreamda_jax.models.classifiers.registry import ARCHITECTURES, find_architecture
 from tests.reference import make_classifiers as reference
@@ -281,6 +283,28 @@ def test_weights_that_are_not_there(tmp_path):
     for weights in (tmp_path / "a" / "b", "runs/absent.safetensors", "resnet50"):
         with pytest.raises(UserError, match=r"no such file.*or a hub id such as timm/resnet50"):
             load(TINY, SHAPES, weights)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "model.safetensors", "weights"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    given = tmp_path if name == "model.safetensors" else tmp_path / name
+    with pytest.raises(UserError, match=f"{name} is a pipe, where a file is needed"):
+        load(TINY, SHAPES, given)
+
+
+def test_two_names_of_one_parameter_are_refused():
+    bias = np.zeros(4, np.float32)
+    with pytest.raises(UserError, match=r"conv_stem\.weight and .*0\.weight are names of one"):
+        mobilenet_v2.from_timm({"conv_stem.weight": bias, "features.0.0.weight": bias})
+    with pytest.raises(UserError, match="are names of one parameter"):
+        swin_v2.from_timm({"patch_embed.proj.weight": bias, "features.0.0.weight": bias})
+    block = "layers.0.blocks.0.attn."
+    parts = {f"{block}q_bias": bias, f"{block}v_bias": bias}
+    with pytest.raises(UserError, match=r"qkv\.bias is there, and .*q_bias as well"):
+        swin_v2.from_timm(parts | {f"{block}qkv.bias": bias})
+    with pytest.raises(UserError, match="v_bias is there, its q_bias is missing"):
+        swin_v2.from_timm({f"{block}v_bias": bias})
 
 
 def test_hub_id(tmp_path, tensors, monkeypatch):

@@ -1,6 +1,7 @@
 """Finding a checkpoint's files, in a directory or (simulated) on the hub."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -73,6 +74,22 @@ def test_missing_component_is_named_with_the_layout(checkpoint, component):
     with pytest.raises(UserError, match=rf"lacks {component}/.*The layout expected:") as caught:
         loading.load(checkpoint)
     assert "diffusion_pytorch_model.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("unet/diffusion_pytorch_model.safetensors", "unet/config.json"),
+        *("vae/config.json", "text_encoder/model.safetensors", "scheduler/scheduler_config.json"),
+        *("tokenizer/vocab.json", "tokenizer/tokenizer_config.json"),
+    ],
+)
+def test_a_pipe_in_a_checkpoint_is_refused_and_not_waited_for(checkpoint, name):
+    (checkpoint / name).unlink()
+    os.mkfifo(checkpoint / name)
+    for use in (find_checkpoint, checkpoint_fingerprint, loading.load):
+        with pytest.raises(UserError, match=f"{name} is a pipe, where a file is needed"):
+            use(checkpoint)
 
 
 def test_model_index_is_optional(checkpoint):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from transformers import CLIPTokenizer, CLIPTokenizerFast
 
 from dreamda_jax.data.prompts import open_prompts
 from dreamda_jax.data.sources import Example
@@ -23,11 +24,13 @@ from dreamda_jax.models.stable_diffusion import (
     loading,
     lora,
     textual_inversion,
+    tokenizer_files,
 )
 from dreamda_jax.models.stable_diffusion import (
     model as stable_diffusion,
 )
 from dreamda_jax.models.stable_diffusion.checkpoint_files import find_checkpoint
+from dreamda_jax.models.tokenizer import load_tokenizer
 from dreamda_jax.models.weights import load as weights
 from dreamda_jax.models.weights import torch_layout
 from dreamda_jax.models.weights.torch_layout import torch_shape
@@ -197,6 +200,89 @@ def test_flax_files_are_converted(original, output):
         with safe_open(weights_file(output, name), "numpy") as file:
             assert file.metadata() == {"format": "pt"}
     assert_equal(on_host(output, "unet"), unet)
+
+
+def plant(directory, tmp_path):
+    """A tokenizer that brings along templates, code and secrets; returns all files there are."""
+    config = directory / "tokenizer" / "tokenizer_config.json"
+    content = json.loads(config.read_text())
+    content |= {
+        "auto_map": {"AutoTokenizer": ["code.Evil", None]},
+        "chat_template": {"default": "x", "../../../planted": "their words", "a/b": "more words"},
+        "name_or_path": "/home/them",
+        "processor_class": "Theirs",
+        "extra_special_tokens": {},
+    }
+    config.write_text(json.dumps(content))
+    (tmp_path / "secret").write_text("of the user")
+    (directory / "tokenizer" / "notes.txt").symlink_to(tmp_path / "secret")
+    (directory / "tokenizer" / "code.py").write_text("import os")
+    (directory / "tokenizer" / "chat_template.jinja").write_text("their words")
+    return set(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("with_tokens", [False, True])
+def test_nothing_but_what_is_needed_comes_of_a_foreign_tokenizer(
+    original, output, tmp_path, with_tokens
+):
+    before = plant(original, tmp_path)
+    model, _ = loading.load(original)
+    changes = {}
+    if with_tokens:
+        extended = textual_inversion.extended_tokenizer(model.tokenizer, ["<bag>"])
+        changes["tokenizer"] = extended
+    write(output, original, **changes)
+    made = {path for path in set(tmp_path.rglob("*")) - before if path.is_file()}
+    assert all(path.is_relative_to(output) for path in made)
+    written = {path.name: path for path in (output / "tokenizer").iterdir()}
+    needed = {"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"}
+    assert set(written) == needed | ({"added_tokens.json"} if with_tokens else set())
+    for name in needed - ({"tokenizer_config.json"} if with_tokens else set()):
+        assert written[name].read_bytes() == (original / "tokenizer" / name).read_bytes()
+    if with_tokens:
+        config = json.loads(written["tokenizer_config.json"].read_text())
+        assert not {"auto_map", "chat_template", "name_or_path", "processor_class"} & set(config)
+        assert "their words" not in str(config)
+        assert len(CLIPTokenizer.from_pretrained(output / "tokenizer")) == len(model.tokenizer) + 1
+
+
+PROMPTS = ("A <bag>, a <bag>_1 and a  BOOT!", "<bag><bag>", "", "an é\nand a <|endoftext|> token")
+
+
+@pytest.mark.parametrize("kind", ["slow", "fast", "old"])
+def test_a_tokenizer_with_new_tokens_is_read_back_as_it_was(original, tmp_path, kind):
+    directory = original / "tokenizer"
+    if kind == "fast":
+        fast = CLIPTokenizerFast.from_pretrained(directory)
+        shutil.rmtree(directory)
+        directory.mkdir()
+        (directory / "tokenizer.json").write_text(fast.backend_tokenizer.to_str())
+        tokens = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
+        tokens |= {"unk_token": "<|endoftext|>", "pad_token": "!", "model_max_length": 12}
+        (directory / "tokenizer_config.json").write_text(json.dumps(tokens))
+    if kind == "old":  # as in Stable Diffusion 1.5, whose tokens are spelt out
+        token = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+        old = {"__type": "AddedToken", "content": "<|endoftext|>", **token}
+        content = {"bos_token": {**old, "content": "<|startoftext|>"}, "eos_token": old}
+        content |= {"unk_token": old, "pad_token": "!", "do_lower_case": True, "errors": "replace"}
+        content |= {"add_prefix_space": False, "model_max_length": 16, "name_or_path": "x/y"}
+        (directory / "tokenizer_config.json").write_text(json.dumps(content))
+    tokenizer = load_tokenizer(directory)
+    extended = textual_inversion.extended_tokenizer(tokenizer, ["<bag>", "<bag>_1"])
+    again = tmp_path / "again"
+    again.mkdir()
+    for name, content in tokenizer_files.contents(directory, extended).items():
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        (again / name).write_bytes(data)
+    read = load_tokenizer(again)
+    assert type(read) is type(extended)
+    for options in ({}, {"padding": "max_length", "max_length": 12, "truncation": True}):
+        for text in PROMPTS:
+            assert read(text, **options).input_ids == extended(text, **options).input_ids
+    assert read.get_vocab() == extended.get_vocab()
+    assert read.model_max_length == extended.model_max_length
+    for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
+        assert str(getattr(read, name)) == str(getattr(extended, name))
 
 
 def test_files_of_the_hub_s_cache_are_copied_not_linked(original, output, tmp_path):
@@ -490,6 +576,22 @@ def test_a_file_of_class_prompts_is_read_by_the_prompt_section(tmp_path):
     assert "café" in file.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="shorter"):
         adapter_files.class_prompt_lines(names, texts[:1])
+
+
+def test_equal_tensors_and_metadata_are_equal_files(tmp_path):
+    tensors = {name: np.ones((3, n), np.float16) for n, name in enumerate("bac", start=1)}
+    tensors["odd"] = np.arange(3, dtype=np.float32)
+    notes = {"b": 'é "\n\u2028', "a": "{}", "z": "1", "y": "2", "x\t": "\x7f"}
+    contents = set()
+    for number in range(20):  # the library's own order is drawn anew for each file
+        file = tmp_path / f"{number}.safetensors"
+        checkpoint_writer.write_tensors(file, tensors, notes)
+        contents.add(file.read_bytes())
+    assert len(contents) == 1
+    with safe_open(file, "numpy") as opened:
+        assert opened.metadata() == {"format": "pt", **notes}
+    for name, array in load_file(file).items():
+        np.testing.assert_array_equal(array, tensors[name])
 
 
 def test_a_tensor_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Weights: every format and naming the loader takes, its errors, its memory."""
 
 import json
+import os
 import struct
 import tracemalloc
 
@@ -9,6 +10,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import ml_dtypes
+import msgpack
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -206,6 +208,101 @@ def test_msgpack_errors(tmp_path):
         file.write_bytes(content)
         with pytest.raises(UserError, match=r"not a complete Flax msgpack|no tree of parameters"):
             load(file)
+
+
+@pytest.mark.parametrize("stored", [np.int32, np.int8, np.uint16, np.bool_, np.complex64])
+def test_msgpack_of_other_than_floats_is_refused(tmp_path, stored):
+    bias = {("conv_in", "bias"): np.ones(6, stored)}
+    file = write_msgpack(tmp_path / "w.msgpack", flax_arrays(tensors()) | bias)
+    name = np.dtype(stored).name
+    with pytest.raises(UserError, match=rf"conv_in/bias is stored as {name}; quantised"):
+        load(file)
+
+
+@pytest.mark.parametrize("leaf", [3, 0.5, "x", None, [1.0]])
+def test_msgpack_of_other_than_arrays_is_refused(tmp_path, leaf):
+    file = write_msgpack(tmp_path / "w.msgpack", flax_arrays(tensors()))
+    tree = flax.serialization.msgpack_restore(file.read_bytes())
+    tree["conv_in"]["bias"] = leaf
+    file.write_bytes(flax.serialization.msgpack_serialize(tree))
+    with pytest.raises(UserError, match="conv_in/bias is no array"):
+        load(file)
+
+
+def test_msgpack_with_one_name_twice_is_refused(tmp_path):
+    bias = msgpack.packb("bias") + msgpack.packb(
+        msgpack.ExtType(1, msgpack.packb(((6,), "float32", np.ones(6, np.float32).tobytes())))
+    )
+    file = tmp_path / "w.msgpack"
+    file.write_bytes(b"\x81" + msgpack.packb("conv_in") + b"\x82" + bias * 2)
+    with pytest.raises(UserError, match="two values are called 'bias'"):
+        load(file)
+
+
+TWICE = {
+    "conv_in.weight": "conv_in.kernel",
+    "down_blocks.0.attentions.1.norm.weight": "down_blocks_0.attentions_1.norm.scale",
+    "down_blocks.0.attentions.1.proj_in.weight": "down_blocks_0.attentions.1.proj_in.weight",
+    "text_model.encoder.layers.0.mlp.fc1.weight": "text_model.encoder.layers_0.mlp.fc1.kernel",
+}
+
+
+@pytest.mark.parametrize(("name", "other"), TWICE.items())
+@pytest.mark.parametrize("apart", [False, True])
+def test_two_names_of_one_parameter_are_refused(tmp_path, name, other, apart):
+    source = tensors()
+    again = {other: source[name] + 1}
+    if apart:  # in a second shard
+        save_file(source, tmp_path / "1.safetensors")
+        save_file(again, tmp_path / "2.safetensors")
+    else:
+        save_file(source | again, tmp_path / "1.safetensors")
+    with pytest.raises(UserError, match="are names of one parameter") as caught:
+        load(*sorted(tmp_path.iterdir()))
+    assert name in str(caught.value)
+    assert other in str(caught.value)
+
+
+def test_one_name_in_two_shards_is_refused(tmp_path):
+    save_file(tensors(), tmp_path / "1.safetensors")
+    save_file({"conv_in.bias": np.ones(6, np.float32)}, tmp_path / "2.safetensors")
+    with pytest.raises(UserError, match=r"conv_in\.bias and conv_in\.bias are names of one"):
+        load(tmp_path / "1.safetensors", tmp_path / "2.safetensors")
+
+
+def test_one_name_twice_in_a_header_is_refused(tmp_path):
+    entry = '{"dtype":"F32","shape":[1],"data_offsets":[%d,%d]}'
+    header = f'{{"a":{entry % (0, 4)},"a":{entry % (0, 4)}}}'.encode()
+    file = tmp_path / "w.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(UserError, match="not a complete safetensors file"):
+        load(file)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".msgpack", ".safetensors.index.json"])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, suffix, link):
+    file = tmp_path / f"w{suffix}"
+    os.mkfifo(tmp_path / "pipe" if link else file)
+    if link:
+        file.symlink_to("pipe")
+    with pytest.raises(UserError, match=r"w\..* is a pipe, where a file is needed"):
+        load(file)
+
+
+def test_a_shard_that_is_a_pipe_or_lies_elsewhere_is_refused(tmp_path):
+    index = shard(tmp_path, tensors())
+    names = json.loads(index.read_text())["weight_map"]
+    first = tmp_path / min(names.values())
+    first.rename(tmp_path.parent / f"{tmp_path.name}.safetensors")
+    os.mkfifo(first)
+    with pytest.raises(UserError, match="is a pipe"):
+        load(index)
+    for name in names:
+        names[name] = f"../{tmp_path.name}.safetensors"
+    index.write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(UserError, match="names files that are not beside it"):
+        load(index)
 
 
 def test_wrong_shapes_are_named_in_the_files_own_layout(tmp_path):
