@@ -51,7 +51,7 @@ def _export(output: Path) -> int:
     needed = found.num_bytes + 4096 * found.num_records
     run_directory.check_free_space(output, needed=needed)
     records = tqdm(
-        dataset.read_records(found.layout),
+        dataset.checked_records(found),
         desc=_TO.value,
         total=found.num_records,
         unit=" images",

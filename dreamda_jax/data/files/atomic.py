@@ -74,6 +74,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         replace_durably(scratch, path)
 
 
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Write a small file unless it holds just that: what is as it should be is left alone."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == data:
+            return
+    write_atomically(path, data)
+
+
 def create_if_absent(path: Path, data: bytes) -> bool:
     """Write `path` unless it exists; of several racing processes exactly one returns True."""
     if path.exists():

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.data.sources.folder_walk import files_below, first_few, printable
 from dreamda_jax.errors import UserError
 
@@ -146,7 +146,7 @@ def _jsonl_lines(file: pathlib.Path, content: str) -> Iterator[tuple[int, dict[s
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_without_repeats)
+            record = json_text.parse(line, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{file}, line {number}: not valid JSON ({error}). Every line must be one object "

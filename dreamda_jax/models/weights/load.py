@@ -11,7 +11,6 @@ PyTorch and Flax names are compared in one canonical spelling, so the rules stay
 """
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights.msgpack_weights import read_msgpack
 from dreamda_jax.models.weights.safetensors_file import FLOATS, StoredTensor, list_tensors
@@ -78,7 +78,7 @@ def shard_files(file: Path) -> list[Path]:
     if file.suffix != ".json":
         return [file]
     try:
-        names = sorted(set(json.loads(file.read_text())["weight_map"].values()))
+        names = sorted(set(json_text.parse(file.read_text())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not a safetensors index ({error!r}).") from error
     shards = [file.parent / str(name) for name in names]

@@ -6,7 +6,6 @@ checks the file, and the bytes are read in the ordinary way. Format:
 https://huggingface.co/docs/safetensors
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.errors import UserError
 
 FLOATS = {
@@ -55,7 +55,7 @@ def list_tensors(file: Path) -> list[StoredTensor]:
             pass  # opening checks the header, and that the tensors cover the file exactly
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
+            header = json_text.parse(stream.read(length))
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(_damaged(file, error)) from error
     header.pop("__metadata__", None)
