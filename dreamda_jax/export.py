@@ -64,6 +64,12 @@ def _export(output: Path) -> int:
             label_names=found.label_names,
             file_bytes=_FILE_MB.value * 1_000_000,
         )
+    times = exporters.names_read_as_times(found.label_names)
+    if times and _TO.value == "imagefolder":
+        print(
+            f"note: Hugging Face's imagefolder may read class names such as {times[0]!r} as times; "
+            "--to parquet keeps them"
+        )
     print(f"{found.num_records} images of {len(found.label_names)} classes in {_OUTPUT.value}")
     return 0
 
