@@ -162,7 +162,7 @@ def _refuse_a_foreign_directory(directory: Path) -> None:
     # Asked after listing: another host may be creating the run at this moment.
     if not foreign or (config.exists() and _read_config(config) is not None):
         return
-    if (directory / "versions.json").exists() or _has_made_something(directory):
+    if (directory / "versions.json").exists() or has_begun(directory):
         raise UserError(
             f"{directory} is the output of a run, but its config.json is missing or damaged, so it "
             "cannot be told whether this configuration made it. Restore that file, or give another "
@@ -209,7 +209,7 @@ def check_settings(
         return
     _refuse_a_foreign_directory(directory)
     lines = _changes(directory, settings, defaults)
-    if lines and _has_made_something(directory):
+    if lines and has_begun(directory):
         raise UserError(
             f"{directory} was started with other settings, or by another command:\n  "
             + "\n  ".join(lines)
@@ -245,7 +245,8 @@ def _changes(
     return [] if here is None else run_settings.since_begun(here, settings, defaults=defaults)
 
 
-def _has_made_something(directory: Path) -> bool:
+def has_begun(directory: Path) -> bool:
+    """Whether a directory holds something that a run has made."""
     return any(any(directory.glob(pattern)) for pattern in _MADE)
 
 
