@@ -1,5 +1,7 @@
 """DreamDA in JAX: expand a small labelled image set with Stable Diffusion (arXiv 2403.12803)."""
 
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,3 +17,18 @@ def __getattr__(name: str) -> Any:
 
         return DreamDAPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _say_interrupted(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("\nstopped by SIGINT", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# `python -m dreamda_jax.generate` is being started: Ctrl-C while it imports what it needs, before
+# `runtime.interrupt` listens, is one line too. The process still ends by the signal.
+if sys.argv[:1] == ["-m"]:
+    sys.excepthook = _say_interrupted

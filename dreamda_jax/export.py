@@ -51,7 +51,7 @@ def _export(output: Path) -> int:
     needed = found.num_bytes + 4096 * found.num_records
     run_directory.check_free_space(output, needed=needed)
     records = tqdm(
-        dataset.read_records(found.layout),
+        dataset.checked_records(found),
         desc=_TO.value,
         total=found.num_records,
         unit=" images",
@@ -63,6 +63,12 @@ def _export(output: Path) -> int:
             output=scratch,
             label_names=found.label_names,
             file_bytes=_FILE_MB.value * 1_000_000,
+        )
+    times = exporters.names_read_as_times(found.label_names)
+    if times and _TO.value == "imagefolder":
+        print(
+            f"note: Hugging Face's imagefolder may read class names such as {times[0]!r} as times; "
+            "--to parquet keeps them"
         )
     print(f"{found.num_records} images of {len(found.label_names)} classes in {_OUTPUT.value}")
     return 0

@@ -1,6 +1,5 @@
 """Exports: every format read back with the tools its users have."""
 
-import csv
 import io
 import json
 import os
@@ -10,11 +9,14 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.json
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from dreamda_jax.data.sets import dataset, exporters, records, shards
+from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.sources.labels import slug
 from dreamda_jax.errors import UserError
 from tests.support.paths import ROOT
@@ -54,10 +56,10 @@ def run_export(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def export(to: str, made, output: Path, **options) -> Path:
+def export(to: str, made, output: Path, *, names=NAMES, **options) -> Path:
     with exporters.staged(output, needed=0) as scratch:
         exporters.EXPORTERS[to](
-            iter(made), output=scratch, label_names=NAMES, **({"file_bytes": 10**9} | options)
+            iter(made), output=scratch, label_names=names, **({"file_bytes": 10**9} | options)
         )
     return output
 
@@ -99,8 +101,7 @@ def test_imagefolder(tmp_path, image_format):
     made = make_run(tmp_path / "run", image_format=image_format)
     out = export("imagefolder", dataset.read_records(tmp_path / "run"), tmp_path / "out")
     suffix = {"png": "png", "jpeg": "jpg"}[image_format]
-    with (out / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = [json.loads(line) for line in (out / "metadata.jsonl").read_bytes().splitlines()]
     assert len(rows) == len(made)
     for row, record in zip(rows, made, strict=True):
         path = out / row["file_name"]
@@ -111,7 +112,7 @@ def test_imagefolder(tmp_path, image_format):
         with Image.open(path) as image:
             assert image.size == (16, 16)
         assert row["label"] == record.label_name
-        assert int(row["label_id"]) == record.label
+        assert row["label_id"] == record.label
         assert row["prompt"] == record.prompt
         assert int(row["key"], 16) == record.key[0] << 32 | record.key[1]
 
@@ -166,6 +167,58 @@ def test_parquet(tmp_path, made, monkeypatch):
     assert info["image"] == {"_type": "Image"}
     assert info["label"] == {"_type": "ClassLabel", "names": NAMES}
     assert set(info) == set(described.schema_arrow.names)
+
+
+# What readers of tables take for no value, a number, a truth value, a line's end or a separator.
+# Read by `datasets` 5.2 too (imagefolder, webdataset, parquet), with the same result.
+TRICKY = [
+    "NA",
+    "None",
+    "nan",
+    "007",
+    "True",
+    "cat",
+    "null",
+    "1e3",
+    "carriage\rreturn",
+    'q"u,o;t\te',
+]
+
+
+@pytest.mark.parametrize("names", [TRICKY, ["007", "010"], ["NA", "null"], ["True", "False"]])
+def test_class_names_that_look_like_something_else_stay_names(tmp_path, names):
+    made = [make_record(seed, 0, label_names=names) for seed in range(2 * len(names))]
+    expected = [record.label_name for record in made]
+    out = {to: export(to, made, tmp_path / to, names=names) for to in exporters.EXPORTERS}
+
+    # As Hugging Face's imagefolder reads it.
+    table = pyarrow.json.read_json(out["imagefolder"] / "metadata.jsonl")
+    assert pa.types.is_string(table["label"].type)
+    assert table["label"].to_pylist() == expected
+    source = open_folder(out["imagefolder"])
+    assert {source.label_names[source[i].label] for i in range(len(source))} == set(names)
+
+    (part,) = (out["parquet"] / "data").iterdir()
+    read = pq.read_table(part)
+    assert read["label_name"].to_pylist() == expected
+    assert read["label"].to_pylist() == [record.label for record in made]
+    listed = json.loads(read.schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+    assert listed == names
+
+    (tar,) = out["webdataset"].glob("*.tar")
+    with tarfile.open(tar) as file:
+        rows = b"".join(
+            file.extractfile(member).read() for member in file if member.name.endswith(".json")
+        )
+    column = pyarrow.json.read_json(io.BytesIO(rows))["label_name"]
+    assert pa.types.is_string(column.type)
+    assert column.to_pylist() == expected
+    assert json.loads((out["webdataset"] / "label_names.json").read_bytes()) == names
+
+
+def test_class_names_that_are_dates_are_told_apart():
+    names = ["2024-01-01", "cat", "007", "2024-01-01 10:00:00", "2024"]
+    assert exporters.names_read_as_times(names) == ["2024-01-01", "2024-01-01 10:00:00"]
 
 
 def test_incomplete_or_damaged_input_is_refused(tmp_path):

@@ -3,10 +3,11 @@
 import io
 import unicodedata
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageFont
+from PIL import Image, ImageFont, PngImagePlugin
 
 from dreamda_jax.data.files.atomic import disk_full_is_a_user_error, write_atomically
 
@@ -47,14 +48,22 @@ def fit(text: str, font: Font, width: int) -> str:
     return text + "..."
 
 
-def save_png(sheet: Image.Image, path: Path) -> None:
+def save_png(sheet: Image.Image, path: Path, *, text: Mapping[str, str] | None = None) -> None:
     """Writes a PNG, replacing an older one in one step.
+
+    Args:
+      sheet: the picture.
+      path: of the file.
+      text: what to write into it besides, by keyword.
 
     Raises:
       UserError: the disk is full.
     """
     encoded = io.BytesIO()
-    sheet.save(encoded, format="PNG")
+    info = PngImagePlugin.PngInfo()
+    for keyword, value in (text or {}).items():
+        info.add_text(keyword, value)
+    sheet.save(encoded, format="PNG", pnginfo=info)
     with disk_full_is_a_user_error(path.parent, needed=encoded.tell()):
         write_atomically(path, encoded.getvalue())
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files import atomic, json_text
 from dreamda_jax.data.files.digests import sha256_of
 from dreamda_jax.data.files.run_directory import free_bytes
 from dreamda_jax.errors import UserError
@@ -146,7 +146,7 @@ class FeatureStore:
     def _read_progress(self) -> tuple[int, int]:
         """(images done, rows); nothing where the files are not what they should be."""
         try:
-            progress = json.loads((self._directory / "progress.json").read_bytes())
+            progress = json_text.parse((self._directory / "progress.json").read_bytes())
             if progress["rows"]:
                 shapes = (self._open("values.npy").shape, self._open("places.npy").shape)
                 if shapes != (self._shape, self._shape[:1]):

@@ -1,14 +1,13 @@
 """Which prompt a variant is made with: a template, or prompts from a file."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from dreamda_jax.data.files import staging
+from dreamda_jax.data.files import json_text, staging
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
@@ -157,7 +156,7 @@ def _read(
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
+            entry = json_text.parse(line)
             prompt = entry["prompt"]
             target, key = (by_image, "file_name") if "file_name" in entry else (by_class, "class")
             target.setdefault(entry[key], []).append(str(prompt))

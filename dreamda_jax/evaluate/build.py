@@ -1,13 +1,12 @@
 """From a configuration to the checked objects that an evaluation needs."""
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamda_jax.data import sources
-from dreamda_jax.data.files import staging
+from dreamda_jax.data.files import json_text, staging
 from dreamda_jax.data.files.object_store import is_remote
 from dreamda_jax.data.sets import training_results
 from dreamda_jax.data.sources import classes, open_held_out
@@ -171,7 +170,7 @@ def _test(
 
 def _recorded(directory: Path) -> dict[str, Any]:
     try:
-        return json.loads((directory / "config.json").read_bytes())["settings"]
+        return json_text.parse((directory / "config.json").read_bytes())["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

@@ -1,7 +1,6 @@
 """What a finished fine-tuning leaves: a checkpoint in diffusers' layout, and adapters' files."""
 
 import functools
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files import atomic, json_text
 from dreamda_jax.data.files.digests import sha256_of
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune.adaptation import EMBEDDINGS
@@ -37,7 +36,7 @@ def is_complete(output: Path, *, num_steps: int) -> bool:
       UserError: there is no such checkpoint any more.
     """
     try:
-        written = json.loads((output / RESULT).read_bytes())["sha256"]
+        written = json_text.parse((output / RESULT).read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     found = _sums(output)
@@ -117,7 +116,7 @@ def _use(parts: Finetuning) -> str:
 
 def how_to_use(output: Path) -> str:
     """What to add to a `generate` command to use a finished result."""
-    return json.loads((output / RESULT).read_bytes())["use"]
+    return json_text.parse((output / RESULT).read_bytes())["use"]
 
 
 def _sums(output: Path) -> dict[str, str]:

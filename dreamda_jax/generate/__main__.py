@@ -66,24 +66,32 @@ def _generate_here(
     from dreamda_jax.generate import build
 
     parts = build.generation(config, verify=verify)
-    from dreamda_jax.generate import run  # takes a second that a wrong path need not cost
+    from dreamda_jax.generate import retry, run  # takes a second that a wrong path need not cost
     from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
     layout = parts.layout
-    for note in parts.notes:
+    for note in (*parts.notes, *build.check_classes(parts)):
         print(note)
     mine = range(hosts.index, layout.num_shards, hosts.count)
     if dry_run:
         run_directory.check_settings(layout.directory, parts.settings, defaults=parts.defaults)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
+        todo = sorted({*todo, *retry.mended_shards(parts, {*mine} - {*todo}, report=print)})
         print(_summary(parts, mine, todo, run.expect(parts, DreamDAPipeline(parts.model))))
         return 0
     with run_directory.open_run(
         layout.directory, parts.settings, defaults=parts.defaults, process_index=hosts.index
-    ):
-        shards.remove_leftovers(layout)
-        todo = shards.missing_shards(layout, shards=mine, report=print)
-        if todo:
+    ) as opened:
+        if not opened.read_only:
+            shards.remove_leftovers(layout)
+        todo = shards.missing_shards(
+            layout, shards=mine, report=print, remove_damaged=not opened.read_only
+        )
+        mended = retry.mended_shards(parts, {*mine} - {*todo}, report=print)
+        if todo or mended:
+            opened.require_writable()
+            retry.forget_learned(layout, mended)
+            todo = sorted({*todo, *mended})
             pipeline = DreamDAPipeline(parts.model)
             expected = run.expect(parts, pipeline)
             print(_summary(parts, mine, todo, expected), flush=True)
@@ -105,7 +113,7 @@ def _generate_here(
             report=lambda line: None,  # another process may be writing it
         )
         if not others:
-            print(run.finish(parts, num_hosts=hosts.count))
+            print(run.look(parts) if opened.read_only else run.finish(parts))
         elif stop.is_set():
             return None
         else:
@@ -120,6 +128,7 @@ def _summary(
     parts: "build.Generation", mine: range, todo: list[int], expected: "run.Expected"
 ) -> str:
     from dreamda_jax.data.files import run_directory
+    from dreamda_jax.data.sets import shards
     from dreamda_jax.generate import cost, run, summary
     from dreamda_jax.runtime import devices
 
@@ -132,7 +141,9 @@ def _summary(
         image_format=parts.output.format,
     )
     run_directory.check_free_space(parts.layout.directory, needed=num_bytes)
+    finished = set(mine) - set(todo)
     return summary.start(
+        num_skipped=sum(len(shards.read_marker(parts.layout, i)["skipped"]) for i in finished),
         devices=devices.describe_devices(),
         model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
         method=parts.method.name,

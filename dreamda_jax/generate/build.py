@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dreamda_jax.data import prompts, sources
-from dreamda_jax.data.files import staging
+from dreamda_jax.data.files import run_directory, staging
 from dreamda_jax.data.sets import shards
+from dreamda_jax.data.sources import readable_classes
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files
 from dreamda_jax.runtime import devices, set_content
@@ -142,6 +143,19 @@ def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
         output,
         loader,
         notes,
+    )
+
+
+def check_classes(parts: Generation) -> list[str]:
+    """Refuses classes of which no image can be read; a run that has begun is told of them.
+
+    Raises:
+      UserError: there is such a class, and nothing was made yet.
+    """
+    return readable_classes.refuse_unreadable_classes(
+        parts.source,
+        what="the images to expand",
+        begun=run_directory.has_begun(parts.layout.directory),
     )
 
 

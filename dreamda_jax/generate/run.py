@@ -233,12 +233,11 @@ def fetch_the_others(mirror: Mirror, layout: shards.Layout) -> None:
         mirror.pull()
 
 
-def finish(parts: Generation, *, num_hosts: int) -> str:
-    """Writes the metadata of a set whose shards are all there.
+def finish(parts: Generation) -> str:
+    """Writes the metadata of a set whose shards are all there, and its contact sheet.
 
     Args:
       parts: the run.
-      num_hosts: that made it; of several each has drawn its own shards only.
 
     Returns:
       What to say of it.
@@ -247,10 +246,6 @@ def finish(parts: Generation, *, num_hosts: int) -> str:
       UserError: a shard is missing, no image at all was made, or the disk is full.
     """
     side = parts.image.resolution
-    if num_hosts > 1:
-        production.draw_contact_sheet(
-            parts.layout, parts.source, resolution=side, crop=parts.image.crop
-        )
     made = dataset.finish(
         parts.layout,
         label_names=parts.source.label_names,
@@ -258,4 +253,36 @@ def finish(parts: Generation, *, num_hosts: int) -> str:
         image_format=parts.output.format,
         description=f"{parts.source.name} expanded by dreamda_jax ({parts.method.name}).",
     )
-    return summary.end(parts.layout.directory, made)
+    production.refresh_contact_sheet(
+        parts.layout, parts.source, resolution=side, crop=parts.image.crop
+    )
+    return summary.end(parts.layout.directory, made, empty_classes=_empty_classes(parts))
+
+
+def look(parts: Generation) -> str:
+    """The same of a finished set on a disk that cannot be written.
+
+    Raises:
+      UserError: its metadata are not there or damaged.
+    """
+    found = dataset.open_finished(parts.layout.directory, checksum=False)
+    made = dataset.Summary(found.num_records, _num_skipped(parts), found.num_bytes)
+    return summary.end(parts.layout.directory, made, empty_classes=_empty_classes(parts))
+
+
+def _num_skipped(parts: Generation) -> int:
+    every = range(parts.layout.num_shards)
+    return sum(len(shards.read_marker(parts.layout, shard)["skipped"]) for shard in every)
+
+
+def _empty_classes(parts: Generation) -> list[str]:
+    """Classes all of whose seed images were skipped, as far as marks tell (not those of 0.1)."""
+    made: set[int] = set()
+    skipped: set[int] = set()
+    for shard in range(parts.layout.num_shards):
+        marker = shards.read_marker(parts.layout, shard)
+        if "images_by_label" not in marker:
+            return []
+        made |= {int(label) for label in marker["images_by_label"]}
+        skipped |= {parts.source[entry["seed_id"]].label for entry in marker["skipped"]}
+    return [parts.source.label_names[label] for label in sorted(skipped - made)]

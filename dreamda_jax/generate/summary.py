@@ -1,10 +1,12 @@
 """The lines a run begins and ends with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dreamda_jax.data.sets.dataset import Summary
 from dreamda_jax.data.sources import Source
+from dreamda_jax.data.sources.folder_walk import first_few
 from dreamda_jax.data.sources.overview import overview
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.generate.statistics import Statistics
@@ -28,9 +30,14 @@ def start(
     time: forecast.Forecast | None,
     num_bytes: int,
     output: str,
+    num_skipped: int = 0,
 ) -> str:
-    """What is about to be made, on what, and at what cost."""
-    images, done = seeds_left * num_variants, (num_seeds - seeds_left) * num_variants
+    """What is about to be made, on what, and at what cost.
+
+    Of the seed images that are not left an earlier run has skipped `num_skipped`.
+    """
+    images = seeds_left * num_variants
+    done = (num_seeds - seeds_left - num_skipped) * num_variants
     resumed = f" ({done:,} are there already)" if done else ""
     return "\n".join(
         [
@@ -83,15 +90,28 @@ def session(statistics: Statistics, *, devices: str, price: Cost) -> dict[str, A
     }
 
 
-def end(directory: Path, made: Summary) -> str:
-    """Where everything is, and what to do next."""
+def end(directory: Path, made: Summary, *, empty_classes: Sequence[str] = ()) -> str:
+    """Where everything is, and what to do next.
+
+    Args:
+      directory: of the set.
+      made: what it holds.
+      empty_classes: all of whose seed images were skipped.
+    """
+    sheet = directory / "contact_sheet.png"
     lines = [
         f"done      {made.num_records:,} images, {readable_bytes(made.num_bytes)}, in {directory}",
-        f"look at   {directory / 'contact_sheet.png'}",
+        *([f"look at   {sheet}"] if sheet.exists() else []),
         f"next      python -m dreamda_jax.export --input {directory} --to imagefolder "
         f"--output {directory}_images",
     ]
     if made.num_skipped:
         skipped = directory / "skipped.jsonl"
         lines.insert(1, f"skipped   {made.num_skipped:,} seed images, reasons in {skipped}")
+    if empty_classes:
+        lines.insert(
+            2,
+            f"warning   no image was made of the class {first_few(list(empty_classes), 10)}: every "
+            "seed image of it was skipped. Mend them and run the same command again",
+        )
     return "\n".join(lines)

@@ -5,7 +5,6 @@ library says is cleared of it before it is shown.
 """
 
 import email.utils
-import json
 import math
 import os
 import queue
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import requests
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.errors import UserError
 from dreamda_jax.printable import hide, masked, printable
 
@@ -236,7 +236,7 @@ def _read(response: requests.Response, ended: threading.Event) -> bytes:
 
 def _answer(content: bytes) -> Answer:
     try:
-        choice = json.loads(content)["choices"][0]
+        choice = json_text.parse(content)["choices"][0]
         text, finish = choice["message"]["content"], choice.get("finish_reason")
     except (ValueError, RecursionError):
         raise _Again("an answer that is cut off, or no JSON") from None
@@ -256,7 +256,7 @@ def _server_message(content: bytes) -> tuple[str, str | None]:
     """What a server says of a failure, and its code: OpenAI's form, FastAPI's, or plain text."""
     text = content.decode(errors="replace")
     try:
-        value: Any = json.loads(text)
+        value: Any = json_text.parse(text)
     except (ValueError, RecursionError):
         return text, None
     inner = value.get("error", value) if isinstance(value, dict) else value

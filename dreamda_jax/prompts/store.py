@@ -5,13 +5,12 @@ FILE.settings.json    what decides the descriptions; a job with other settings i
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dreamda_jax.data.files import atomic, run_settings
+from dreamda_jax.data.files import atomic, json_text, run_settings
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.prompts.options import Prompts
@@ -71,7 +70,7 @@ def read(path: Path, label_names: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name: [] for name in label_names}
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
-            entry = json.loads(line)
+            entry = json_text.parse(line)
             found[entry["class"]].append(str(entry["prompt"]))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -154,7 +153,7 @@ def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
 
 def _read_settings(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_bytes())
+        content = json_text.parse(path.read_bytes())
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

@@ -2,14 +2,13 @@
 
 import hashlib
 import itertools
-import json
 import math
 import random
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dreamda_jax.data.files import staging
+from dreamda_jax.data.files import json_text, staging
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.prompts import class_words
@@ -181,7 +180,7 @@ def open_expander(path: str | None, *, seed: int) -> Expander:
 def _read(path: str) -> dict[str, Sequence[str]]:
     file = staging.local(path)
     try:
-        content = json.loads(check_regular(file).read_text(encoding="utf-8"))
+        content = json_text.parse(check_regular(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"attributes file {path} cannot be read: {error}") from error
     if not isinstance(content, dict) or not all(map(_is_list_of_texts, content.values())):

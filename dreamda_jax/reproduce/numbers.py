@@ -1,11 +1,11 @@
 """The numbers of a cell, read from what its commands left."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
+from dreamda_jax.data.files import json_text
 from dreamda_jax.data.sets import production_log, training_results
 from dreamda_jax.errors import UserError
 from dreamda_jax.reproduce import progress
@@ -136,7 +136,7 @@ _READERS = {
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(file.read_bytes()))
+        return dict(json_text.parse(file.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{file} cannot be read ({error}). Remove it and run the same command again, which "

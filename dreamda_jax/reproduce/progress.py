@@ -4,14 +4,13 @@ DIR/cells/CELL/finished/STAGE.json    the command that has ended well, and how l
 DIR/cells/CELL/STAGE.log              what it printed
 """
 
-import json
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import dreamda_jax
-from dreamda_jax.data.files import atomic, migrations
+from dreamda_jax.data.files import atomic, json_text, migrations
 from dreamda_jax.printable import masked
 from dreamda_jax.reproduce.cells import Cell, Setup, Stage, stages, wanted_stages
 from dreamda_jax.runtime.readable import readable_seconds, until_clock
@@ -29,7 +28,7 @@ def finished(directory: Path, stage: Stage, *, digest: str) -> dict[str, Any] | 
       None if it has not, or if its result is gone.
     """
     try:
-        note = json.loads(_note(directory, stage.name).read_bytes())
+        note = json_text.parse(_note(directory, stage.name).read_bytes())
         same = masked(note["command"]) == masked(stage.command) and note["config"] == digest
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -94,7 +93,7 @@ def renew(cells: Iterable[Cell], setup: Setup, *, continues: bool) -> None:
         for stage in stages(cell, setup):
             file = _note(directory, stage.name)
             try:
-                note = json.loads(file.read_bytes())
+                note = json_text.parse(file.read_bytes())
                 version, command, seconds = note.get("version"), note["command"], note["seconds"]
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue

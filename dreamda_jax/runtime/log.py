@@ -20,7 +20,7 @@ from tensorboardX import RecordWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files import atomic, json_text
 from dreamda_jax.errors import UserError
 
 _METRICS, _EVENTS = "metrics.jsonl", "tensorboard"
@@ -135,7 +135,7 @@ def read_log(directory: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = json_text.parse(line)
             rows.append({"step": int(row.pop("step")), **{k: _from_json(row[k]) for k in row}})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if number < len(lines):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import dreamda_jax
-from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files import atomic, json_text
 from dreamda_jax.runtime import compilation_cache, devices
 
 _PACKAGE = Path(dreamda_jax.__file__).parent
@@ -36,7 +36,7 @@ class ProgramNotes:
         self._content: dict[str, Any] = {}
         if file is not None:
             try:
-                content = json.loads(file.read_bytes())
+                content = json_text.parse(file.read_bytes())
             except (OSError, ValueError):  # none yet, or damaged: it is only a note
                 content = {}
             self._content = content if isinstance(content, dict) else {}

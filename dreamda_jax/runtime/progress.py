@@ -21,7 +21,8 @@ class Progress:
 
     Args:
       total: images of the whole job.
-      done: of them, already there from an earlier run.
+      done: of them, already dealt with by an earlier run.
+      skipped: of those, what could not be made.
       stream: where to write; default standard error.
       unit: what is counted, in the singular.
       hint_for_long: said once if, after the first half minute, more than an hour is left.
@@ -33,22 +34,28 @@ class Progress:
         done: int = 0,
         stream: TextIO | None = None,
         *,
+        skipped: int = 0,
         unit: str = "image",
         hint_for_long: str | None = None,
     ) -> None:
         self._stream = stream or sys.stderr
         self._total, self._done, self._unit, self._note = total, done, unit, ""
+        self._skipped = skipped
         self._hint = hint_for_long
         self._start: tuple[float, int] | None = None  # time and count that the rate runs from
         self._last_line = self._last_add = time.monotonic()
         self._bar = None
         if self._stream.isatty():
             self._bar = tqdm.tqdm(
-                total=total, initial=done, unit=unit, file=self._stream, dynamic_ncols=True
+                total=total,
+                initial=done - skipped,
+                unit=unit,
+                file=self._stream,
+                dynamic_ncols=True,
             )
 
     def add(self, images: int, note: str = "") -> None:
-        """Counts `images` more as finished.
+        """Counts `images` more as dealt with; those of them that were skipped: see `skip`.
 
         Args:
           images: how many.
@@ -68,6 +75,13 @@ class Progress:
 
         self._warn(now)
 
+    def skip(self, images: int) -> None:
+        """Of those that are counted, or are with the next `add`, so many more were not made."""
+        self._skipped += images
+        if self._bar is not None:
+            self._bar.n -= images
+            self._bar.last_print_n -= images
+
     @property
     def seconds_each(self) -> float | None:
         """Of a unit, since the first `add`; None before the second."""
@@ -81,17 +95,19 @@ class Progress:
             self._bar.close()
 
     def _show_in_bar(self, bar: tqdm.tqdm, images: int, *, is_first: bool) -> None:
-        bar.set_postfix_str(", ".join([*self._until(), *self._said()]), refresh=False)
+        bar.set_postfix_str(
+            ", ".join([*self._left_out(), *self._until(), *self._said()]), refresh=False
+        )
         if is_first:
             # tqdm's rate counts from `initial` and from the time that `unpause` sets to now.
-            bar.initial = bar.n = bar.last_print_n = self._done
+            bar.initial = bar.n = bar.last_print_n = self._done - self._skipped
             bar.unpause()
             bar.refresh()
         else:
             bar.update(images)
 
     def _line(self) -> str:
-        parts = [f"{self._done}/{self._total} {self._unit}s"]
+        parts = [f"{self._done - self._skipped}/{self._total} {self._unit}s", *self._left_out()]
         each = self.seconds_each
         if each is not None:
             left = tqdm.tqdm.format_interval((self._total - self._done) * each)
@@ -112,6 +128,9 @@ class Progress:
         """When the last one will be done, at the rate so far."""
         each, left = self.seconds_each, self._total - self._done
         return [until_clock(left * each)] if each is not None and left > 0 else []
+
+    def _left_out(self) -> list[str]:
+        return [f"{self._skipped} skipped"] if self._skipped else []
 
     def _said(self) -> list[str]:
         return [self._note] if self._note else []

@@ -8,7 +8,6 @@ import pathlib
 import re
 import sys
 import types
-import typing
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.settings import streams
+from dreamda_jax.settings import failures, streams
 
 FLAGS = flags.FLAGS
 _QUOTES = "\"'"
@@ -87,13 +86,14 @@ def read_config() -> dict[str, Any]:
 def run(main: Callable[[], int | None]) -> None:
     """Parses the flags and runs `main`; the process exits with its result.
 
-    0 is success, 1 a `UserError` (printed without a traceback), 2 flags that do not parse.
+    0 is success, 1 a `UserError` or what the system refuses (printed without a traceback), 2 flags
+    that do not parse, 141 a reader of the output that went away.
     """
+    failures.watch_streams()
     streams.show_only_printable()
     if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
         # absl's own --help exits with 1 and shows the flags of absl itself.
-        print(_help(sys.modules["__main__"]))
-        sys.exit(0)
+        _guarded(lambda: print(_help(sys.modules["__main__"])), [])
     _make_config_importable(sys.argv)
     # JAX logs every accelerator it does not find; absl would print that.
     logging.set_verbosity(logging.WARNING)
@@ -137,35 +137,38 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except flags.Error as error:
         # What a configuration itself refuses; any other error of one keeps its traceback.
         refused = re.search(r"Traceback.*\nValueError: (.+)", str(error), re.DOTALL)
-        _fail(f"configuration: {refused[1].strip()}" if refused else str(error), code=2)
+        failures.fail(f"configuration: {refused[1].strip()}" if refused else str(error), code=2)
     except OSError as error:
-        _fail(_not_loaded(error), code=1)
+        failures.fail(_not_loaded(error), code=1)
     except NameError as error:
-        _fail(f"a configuration is a Python file such as configs/fashion.py ({error})", code=2)
+        failures.fail(
+            f"a configuration is a Python file such as configs/fashion.py ({error})", code=2
+        )
     except (ImportError, AttributeError, TypeError, KeyError, ValueError, SyntaxError) as error:
         near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
         if near:  # ml_collections' own words, without the layers of quotes they come in
-            _fail(f"unknown config field {near[2]!r}; did you mean {near[1]!r}?", code=2)
+            failures.fail(f"unknown config field {near[2]!r}; did you mean {near[1]!r}?", code=2)
         if isinstance(error, KeyError | AttributeError):
-            _fail(
+            failures.fail(
                 f"unknown config field {str(error).strip(_QUOTES)!r} (a method has options of its "
                 "own: configs/methods.py)",
                 code=2,
             )
-        _fail(f"configuration: {error}", code=2)
+        failures.fail(f"configuration: {error}", code=2)
     if len(rest) > 1:
-        _fail(f"unexpected argument {rest[1]!r}: flags start with --", code=2)
+        failures.fail(f"unexpected argument {rest[1]!r}: flags start with --", code=2)
     return rest
 
 
 def _guarded(main: Callable[[], int | None], _: list[str]) -> None:
+    code = None
     try:
         code = main()
+        sys.stdout.flush()
     except UserError as error:
-        _fail(str(error), code=1)
+        failures.fail(str(error), code=1)
+    except failures.LostOutput as lost:
+        failures.fail_of_output(lost)
+    except OSError as error:
+        failures.fail_of_system(error)
     sys.exit(code or 0)
-
-
-def _fail(message: str, *, code: int) -> typing.NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(code)

@@ -1,12 +1,12 @@
 """The audit of a round's pseudo-labels, beside other labellings and an oracle's."""
 
-import json
 import threading
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.data.sets.verdicts import Verdicts
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.models.classifiers.oracle import open_oracle
@@ -80,7 +80,9 @@ def is_audited(parts: Training, directory: Path) -> bool:
         return False
     if not path:
         return True
-    return json.loads(file.read_bytes())["oracle"] == open_oracle(path, parts.label_names).digest
+    return (
+        json_text.parse(file.read_bytes())["oracle"] == open_oracle(path, parts.label_names).digest
+    )
 
 
 def _image(parts: Training, place: int) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from dreamda_jax.algorithms.metrics import accuracy
 from dreamda_jax.data import sources
 from dreamda_jax.data.evaluation_stream import EvaluationBatch
-from dreamda_jax.data.files import atomic, staging
+from dreamda_jax.data.files import atomic, json_text, staging
 from dreamda_jax.data.training_stream import Batch, training_batches
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
@@ -65,7 +64,7 @@ class TrainingOutput:
     def result(self) -> RunResult | None:
         """Of a run that ended before."""
         file = self.directory / RESULT
-        return RunResult(**json.loads(file.read_bytes())["result"]) if file.exists() else None
+        return RunResult(**json_text.parse(file.read_bytes())["result"]) if file.exists() else None
 
     def best(self, directory: Path) -> Best:
         """Where the best weights of a training, or of a stage of it, are kept."""

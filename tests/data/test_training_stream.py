@@ -265,7 +265,7 @@ def test_labels_outside_the_classes(tmp_path):
         batches(Real(4, label=3), None, num_steps=1)
     make_synthetic(tmp_path, label=5)
     source = SyntheticSource(tmp_path)
-    with pytest.raises(UserError, match=r"dir/\d\.jpg/\d of toys has the label 5, .* 0\.\.2"):
+    with pytest.raises(UserError, match=r"has label 5 .* where the file has 3 classes only"):
         batches(None, source, num_steps=1)
     with pytest.raises(UserError, match=r"label 5"):
         evaluate(source)

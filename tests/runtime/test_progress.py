@@ -130,3 +130,31 @@ def test_no_hint_where_less_is_left(clock):
         clock.now += 10
         progress.add(2)
     assert "warning" not in stream.getvalue()
+
+
+def test_what_was_skipped_is_counted_apart(clock):
+    stream = io.StringIO()
+    progress = Progress(total=16, done=4, skipped=2, stream=stream)
+    for skipped in (2, 0, 0):
+        clock.now += 10
+        progress.skip(skipped)
+        progress.add(4)
+    assert stream.getvalue().splitlines() == [
+        "4/16 images, 4 skipped",
+        "8/16 images, 4 skipped, 0.40 images/s, 00:10 left, until +10",
+        "12/16 images, 4 skipped, 0.40 images/s, 00:00 left",
+    ]
+
+
+def test_what_was_skipped_in_the_bar(clock):
+    stream = Terminal()
+    progress = Progress(total=8, stream=stream)
+    for skipped in (0, 2):
+        clock.now += 10
+        progress.skip(skipped)
+        progress.add(4)
+    progress.close()
+    last = stream.getvalue().split("\r")[-1]
+    assert "6/8" in last
+    assert "2 skipped" in last
+    assert "8/8" not in stream.getvalue()

@@ -23,6 +23,7 @@ from dreamda_jax.printable import escaped_json, masked
 
 PREFIX = ".dreamda-tmp"
 _DAY_SECONDS = 86_400
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Temporary names this process is using now: a restarted container often gets its old pid again, so
 # "the pid is alive, it is mine" does not mean that the file is in use.
 _in_use: set[Path] = set()
@@ -75,6 +76,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         replace_durably(scratch, path)
 
 
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Write a small file unless it holds just that: what is as it should be is left alone."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == data:
+            return
+    write_atomically(path, data)
+
+
 def create_if_absent(path: Path, data: bytes) -> bool:
     """Write `path` unless it exists; of several racing processes exactly one returns True."""
     if path.exists():
@@ -116,28 +125,32 @@ def remove_leftovers(directory: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def disk_full_is_a_user_error(directory: Path, *, needed: int) -> Iterator[None]:
-    """Turn "no space left" and "quota exceeded" into a message; other errors pass unchanged.
+    """Turn a full disk, quota or file size limit into a message; other errors pass unchanged.
 
     ArrayRecord (a RuntimeError) and orbax (a ValueError) report them with the system's text, hence
     the look at the text.
 
     Raises:
-        UserError: the disk or the quota is full.
+        UserError: the disk or the quota is full, or a file would be larger than is allowed.
     """
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        codes = (errno.ENOSPC, errno.EDQUOT)
-        is_full = getattr(error, "errno", None) in codes or any(
-            os.strerror(code) in str(error) for code in codes
-        )
-        if not is_full:
+        code = next((code for code in _FULL if _is(error, code)), None)
+        if code is None:
             raise
+        what = f"No space left in {directory}"
+        if code == errno.EFBIG:
+            what = f"A file in {directory} would be larger than the limit (`ulimit -f`)"
         raise UserError(
-            f"No space left in {directory}: {needed:,} bytes were needed next, "
+            f"{what}: {needed:,} bytes were needed next, "
             f"{_free_bytes(directory):,} are free. Nothing half-written was kept, and what was "
             "finished stays. Free some space and run the same command again: it continues."
         ) from error
+
+
+def _is(error: Exception, code: int) -> bool:
+    return getattr(error, "errno", None) == code or os.strerror(code) in str(error)
 
 
 def _free_bytes(directory: Path) -> int:

@@ -8,26 +8,20 @@ Several hosts may share the directory: whoever comes first creates a file, the o
 """
 
 import contextlib
-import json
+import errno
 import logging
 import os
 import shutil
-import socket
-import time
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dreamda_jax.data.files import atomic, run_settings
+from dreamda_jax.data.files import atomic, json_text, run_lock, run_settings
+from dreamda_jax.data.files.digests import sha256_of_bytes
 from dreamda_jax.data.files.run_settings import software_versions
 from dreamda_jax.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock; two processes then waste work but damage nothing
-    fcntl = None  # type: ignore[assignment]
 
 _FORMAT = "dreamda_jax run"
 _MADE = (  # a shard, and what it is made of; a checkpoint of a training, a stage, a fine-tuning; …
@@ -35,19 +29,8 @@ _MADE = (  # a shard, and what it is made of; a checkpoint of a training, a stag
     *("run-*/checkpoints/[0-9]*", "run-*/*/checkpoints/[0-9]*"),
     *("checkpoints/[0-9]*", "run-*/*/verdicts.parquet"),
 )
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 _LOG = logging.getLogger(__name__)
-_held_descriptors: set[int] = set()
-
-
-def _close_in_child() -> None:
-    # A forked worker would share the lock and keep it after its parent was killed.
-    for descriptor in _held_descriptors:
-        os.close(descriptor)
-    _held_descriptors.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
 
 
 @dataclass
@@ -56,13 +39,18 @@ class Run:
 
     directory: Path
     resumed: bool  # the directory held a run with these settings before
+    read_only: str = ""  # why nothing can be written: such a run can only be looked at
     _lock: int | None = field(default=None, repr=False)
+
+    def require_writable(self) -> None:
+        """Raise UserError where there is work to do and nothing can be written."""
+        if self.read_only:
+            raise _cannot_be_written(self.directory, self.read_only)
 
     def close(self) -> None:
         """Release the lock; what is written stays."""
         if self._lock is not None:
-            _held_descriptors.discard(self._lock)
-            os.close(self._lock)
+            run_lock.release(self._lock)
             self._lock = None
 
     def __enter__(self) -> "Run":
@@ -96,6 +84,8 @@ def open_run(
     Raises:
         UserError: not a directory, holds something else, made with other settings, in use by
             another process, or not writable.
+
+    A directory with these settings on a read-only disk is opened without a lock: see `read_only`.
     """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
@@ -103,12 +93,12 @@ def open_run(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _refuse_a_foreign_directory(directory)
-        run = Run(directory, resumed=False, _lock=_lock(directory, process_index))
+        run = Run(directory, resumed=False, _lock=run_lock.hold(directory, process_index))
     except OSError as error:
-        raise UserError(
-            f"The output directory {directory} cannot be written ({error.strerror or error}). "
-            "Change its permissions or give another one."
-        ) from error
+        reason = error.strerror or str(error)
+        if error.errno in _NOT_WRITABLE and is_continued(directory, settings, defaults=defaults):
+            return Run(directory, resumed=True, read_only=reason)
+        raise _cannot_be_written(directory, reason) from error
     try:
         content = {"format": _FORMAT, "settings": run_settings.plain(settings)}
         with atomic.disk_full_is_a_user_error(directory, needed=100_000):
@@ -126,6 +116,13 @@ def open_run(
         run.close()
         raise
     return run
+
+
+def _cannot_be_written(directory: Path, reason: str) -> UserError:
+    return UserError(
+        f"The output directory {directory} cannot be written ({reason}). Change its permissions or "
+        "give another one."
+    )
 
 
 def check_free_space(path: Path, *, needed: int) -> None:
@@ -166,7 +163,7 @@ def _refuse_a_foreign_directory(directory: Path) -> None:
     # Asked after listing: another host may be creating the run at this moment.
     if not foreign or (config.exists() and _read_config(config) is not None):
         return
-    if (directory / "versions.json").exists() or _has_made_something(directory):
+    if (directory / "versions.json").exists() or has_begun(directory):
         raise UserError(
             f"{directory} is the output of a run, but its config.json is missing or damaged, so it "
             "cannot be told whether this configuration made it. Restore that file, or give another "
@@ -182,7 +179,7 @@ def _refuse_a_foreign_directory(directory: Path) -> None:
 def _read_config(path: Path) -> dict[str, Any] | None:
     """Settings of a `config.json` of ours; None if it is something else (the name is common)."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json_text.parse(path.read_bytes())
     except ValueError:
         return None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -213,7 +210,7 @@ def check_settings(
         return
     _refuse_a_foreign_directory(directory)
     lines = _changes(directory, settings, defaults)
-    if lines and _has_made_something(directory):
+    if lines and has_begun(directory):
         raise UserError(
             f"{directory} was started with other settings, or by another command:\n  "
             + "\n  ".join(lines)
@@ -221,6 +218,15 @@ def check_settings(
             "settings. (A sha256 differs where source images, labels or captions, or the model's "
             "files, have changed.)"
         )
+
+
+def settings_digest(directory: Path) -> str | None:
+    """Sha256 (hex) of the settings a directory was started with; None if no config.json says."""
+    try:
+        settings = _read_config(directory / "config.json")
+    except OSError:
+        return None
+    return None if settings is None else sha256_of_bytes(atomic.to_json(settings))
 
 
 def is_continued(
@@ -240,39 +246,9 @@ def _changes(
     return [] if here is None else run_settings.since_begun(here, settings, defaults=defaults)
 
 
-def _has_made_something(directory: Path) -> bool:
+def has_begun(directory: Path) -> bool:
+    """Whether a directory holds something that a run has made."""
     return any(any(directory.glob(pattern)) for pattern in _MADE)
-
-
-def _lock(directory: Path, process_index: int) -> int | None:
-    """The descriptor that holds the lock, or None where there are no locks.
-
-    Raises:
-        UserError: another live process holds it.
-    """
-    if fcntl is None:
-        return None
-    path = directory / f".lock-{process_index}"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise UserError(
-            f"{directory} is in use by another process ({holder or 'just starting'}). Wait for it, "
-            "stop it, or give another output directory."
-        ) from None
-    except OSError as error:  # some network file systems have no locks
-        _LOG.warning("%s cannot be locked (%s): start only one process on it.", path, error)
-        os.close(descriptor)
-        return None
-    now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    os.ftruncate(descriptor, 0)
-    text = f"process {os.getpid()} on {socket.gethostname()}, started {now}\n"
-    os.pwrite(descriptor, text.encode(), 0)
-    _held_descriptors.add(descriptor)
-    return descriptor
 
 
 def _note_older(config: Path, settings: Mapping[str, Any]) -> None:
@@ -293,7 +269,7 @@ def _record_versions(directory: Path) -> None:
     if atomic.create_if_absent(path, atomic.to_json(versions)):
         return
     try:
-        lines = run_settings.difference(json.loads(path.read_bytes()), versions)
+        lines = run_settings.difference(json_text.parse(path.read_bytes()), versions)
     except (ValueError, AttributeError):
         lines = ["versions.json is unreadable"]
     if lines:

@@ -1,17 +1,18 @@
 """The synthetic data set as a whole: its TFDS metadata, and opening it again.
 
-Beside the shards stand `features.json`, `label.labels.txt` and `dataset_info.json` (TFDS' metadata,
-written last) and `skipped.jsonl` (every skipped seed image and why).
+Beside the shards stand TFDS' metadata (`metadata`, written last) and `skipped.jsonl` (every skipped
+seed image and why).
 """
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dreamda_jax.data.files import atomic
-from dreamda_jax.data.sets import records
-from dreamda_jax.data.sets.shards import Layout, Skipped, read_marker, verify_shard
+from dreamda_jax.data.files import atomic, json_text
+from dreamda_jax.data.sets import metadata, records
+from dreamda_jax.data.sets.layout import Layout
+from dreamda_jax.data.sets.marks import Skipped, read_marker
+from dreamda_jax.data.sets.shards import verify_shard
 from dreamda_jax.errors import UserError
 
 _CONTINUE = (
@@ -49,7 +50,7 @@ def finish(
     """Write `skipped.jsonl` and the TFDS metadata, `dataset_info.json` last.
 
     Running it twice, or on two hosts at once, writes the same bytes. It looks at names and sizes;
-    checksums were `missing_shards`' work.
+    checksums were `missing_shards`' work. What is there as it should be is left alone.
 
     Raises:
         UserError: a shard is missing, no image at all was made, or the disk is full.
@@ -66,23 +67,22 @@ def finish(
     lengths = [marker["num_records"] for marker in markers]
     with atomic.disk_full_is_a_user_error(layout.directory, needed=100_000):
         lines = b"".join(atomic.to_json(entry._asdict(), indent=None) for entry in skipped)
-        atomic.write_atomically(layout.directory / "skipped.jsonl", lines)
+        atomic.write_if_changed(layout.directory / "skipped.jsonl", lines)
         if sum(lengths) == 0:
             raise UserError(
                 f"No image was made: all {len(skipped)} seed images were skipped. The reasons are "
                 f"in {layout.directory / 'skipped.jsonl'}."
             )
-        described = records.features(
-            label_names=label_names, image_shape=image_shape, image_format=image_format
-        )
-        with atomic.temporary(layout.directory / "metadata") as scratch:
-            scratch.mkdir()
-            described.save_config(str(scratch))
-            for path in sorted(scratch.iterdir()):
-                atomic.replace_durably(path, layout.directory / path.name)
         summary = Summary(sum(lengths), len(skipped), sum(marker["bytes"] for marker in markers))
-        info = _dataset_info(layout, lengths, summary, description)
-        atomic.write_atomically(layout.directory / "dataset_info.json", info)
+        metadata.write(
+            layout,
+            label_names=label_names,
+            image_shape=image_shape,
+            image_format=image_format,
+            lengths=lengths,
+            num_bytes=summary.num_bytes,
+            description=description,
+        )
     return summary
 
 
@@ -94,10 +94,12 @@ def read_layout(directory: Path) -> Layout:
     """
     directory = Path(directory)
     for path in sorted(directory.glob("done/*-*-?????-of-?????.json")):
-        name, split, _, _, num_shards = path.stem.rsplit("-", 4)
+        if not path.is_file():
+            continue  # verifying the shard says so
+        name, split, number, _, num_shards = path.stem.rsplit("-", 4)
         try:
-            marker = json.loads(path.read_bytes())
-            return Layout(
+            marker = json_text.parse(path.read_bytes())
+            layout = Layout(
                 directory=directory,
                 name=name,
                 split=split,
@@ -105,8 +107,10 @@ def read_layout(directory: Path) -> Layout:
                 num_seeds=marker["num_seeds"],
                 seeds_per_shard=marker["seeds_per_shard"],
             )
-        except (ValueError, KeyError, TypeError):
+            read_marker(layout, int(number))
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # a damaged marker: another one tells the same
+        return layout
     raise UserError(
         f"{directory} holds no synthetic data set with a finished shard. Give the output directory "
         "of `python -m dreamda_jax.generate`."
@@ -117,7 +121,8 @@ def open_finished(directory: Path, *, checksum: bool = True) -> Finished:
     """Check that a data set is complete and say what it holds; the records: `read_records`.
 
     Raises:
-        UserError: it is not there, a shard is missing or damaged, or the metadata is missing.
+        UserError: it is not there, a shard is missing or damaged, or the metadata is missing or
+            not what it was when the set was finished.
     """
     layout = read_layout(directory)
     unfinished = []
@@ -130,20 +135,12 @@ def open_finished(directory: Path, *, checksum: bool = True) -> Finished:
             f"{layout.directory} is not complete: {len(unfinished)} of {layout.num_shards} shards "
             f"are missing or damaged (the first is {unfinished[0]}). {_CONTINUE}"
         )
-    try:
-        labels = (layout.directory / "label.labels.txt").read_text(encoding="utf-8")
-        features = json.loads((layout.directory / "features.json").read_bytes())
-        image = features["featuresDict"]["features"]["image"]["image"]
-        json.loads((layout.directory / "dataset_info.json").read_bytes())
-        image_format = image["encodingFormat"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{layout.directory}: all shards are there, but not the metadata ({error}). {_CONTINUE}"
-        ) from error
+    label_names, image_format = metadata.read(layout.directory, what_to_do=_CONTINUE)
     markers = [read_marker(layout, shard) for shard in range(layout.num_shards)]
+    _refuse_several_runs(layout.directory, markers)
     return Finished(
         layout=layout,
-        label_names=[name for name in labels.split("\n") if name],
+        label_names=label_names,
         image_format=image_format,
         num_records=sum(marker["num_records"] for marker in markers),
         num_bytes=sum(marker["bytes"] for marker in markers),
@@ -165,26 +162,17 @@ def read_records(source: Layout | Path) -> Iterator[records.Record]:
         yield from records.read_shard(layout.path(shard))
 
 
-def _dataset_info(
-    layout: Layout, lengths: Sequence[int], summary: Summary, description: str
-) -> bytes:
-    """`dataset_info.json` as TFDS writes it: the JSON form of its DatasetInfo message."""
-    from google.protobuf import json_format
-    from tensorflow_datasets.core.proto import dataset_info_pb2
+def checked_records(found: Finished) -> Iterator[records.Record]:
+    """The records of a set, each compared with the class list; raises as `read_records`, too."""
+    for record in read_records(found.layout):
+        yield metadata.check_label(record, found.label_names, found.layout.directory)
 
-    info = dataset_info_pb2.DatasetInfo(
-        name=layout.name,
-        version="1.0.0",
-        description=description,
-        file_format="array_record",
-        splits=[
-            dataset_info_pb2.SplitInfo(
-                name=layout.split,
-                shard_lengths=lengths,
-                num_bytes=summary.num_bytes,
-                filepath_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-            )
-        ],
-    )
-    info.supervised_keys.input, info.supervised_keys.output = "image", "label"
-    return atomic.to_json(json_format.MessageToDict(info))
+
+def _refuse_several_runs(directory: Path, markers: Sequence[Mapping[str, Any]]) -> None:
+    """Marks of several settings, where no config.json tells whose they should be."""
+    runs = {marker.get("settings_sha256") for marker in markers} - {None}
+    if len(runs) > 1:
+        raise UserError(
+            f"The shards of {directory} were made under {len(runs)} different settings: they are "
+            "not one run's. Restore its config.json and run its command again."
+        )

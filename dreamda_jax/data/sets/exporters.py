@@ -5,7 +5,6 @@ encoded images byte for byte, and gives the same files for the same records.
 """
 
 import contextlib
-import csv
 import io
 import json
 import tarfile
@@ -27,9 +26,10 @@ Exporter = Callable[..., None]
 def write_imagefolder(
     records: Iterable[Record], *, output: Path, label_names: Sequence[str], file_bytes: int
 ) -> None:
-    """`<class slug>/<seed>_<variant>.png` and `metadata.csv`: Hugging Face's "imagefolder".
+    """`<class slug>/<seed>_<variant>.png` and `metadata.jsonl`: Hugging Face's "imagefolder".
 
-    There and in our own image folders `label` is the class name; its index is in `label_id`.
+    There and in our own image folders `label` is the class name; its index is in `label_id`. JSON
+    rather than CSV, as readers of CSV guess types: a class "NA" is no value, and "007" is 7.
 
     Raises:
         UserError: two class names with one slug.
@@ -38,15 +38,14 @@ def write_imagefolder(
     check_label_names(label_names)
     for name in label_names:
         (output / slug(name)).mkdir()
-    with (output / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        columns = {"label_name": "label", "label": "label_id"}
-        table.writerow(["file_name", *(columns.get(name, name) for name in _columns())])
+    columns = {"label_name": "label", "label": "label_id"}
+    with (output / "metadata.jsonl").open("xb") as table:
         for record in records:
             name = f"{slug(label_names[record.label])}/{_stem(record)}.{_suffix(record)}"
             with (output / name).open("xb") as image:  # x: two records of one name are a mistake
                 image.write(record.image)
-            table.writerow([name, *_row(record).values()])
+            row = {columns.get(field, field): value for field, value in _row(record).items()}
+            table.write(atomic.to_json({"file_name": name, **row}, indent=None))
 
 
 def write_webdataset(
@@ -124,6 +123,23 @@ def write_parquet(
         writer.close()
     for index, part in enumerate(parts):  # the names hold the count, known only now
         part.rename(part.with_name(f"train-{index:05d}-of-{len(parts):05d}.parquet"))
+
+
+def names_read_as_times(label_names: Sequence[str]) -> list[str]:
+    """Class names that Arrow's JSON reader, and so Hugging Face's "imagefolder", takes for times.
+
+    It does so where a whole block of rows has such names, which classes in order make likely.
+    """
+    import pyarrow as pa
+
+    def is_time(name: str) -> bool:
+        try:
+            pa.array([name]).cast(pa.timestamp("ns"))
+        except pa.ArrowInvalid:
+            return False
+        return True
+
+    return [name for name in label_names if is_time(name)]
 
 
 EXPORTERS: dict[str, Exporter] = {

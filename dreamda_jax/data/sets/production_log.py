@@ -3,12 +3,11 @@
 DIR/production-<i>.jsonl    a line for each time process i of the run made images
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files import atomic, json_text
 
 _PATTERN = "production-*.jsonl"
 
@@ -26,7 +25,7 @@ def read_sessions(directory: Path) -> list[dict[str, Any]]:
     for file in sorted(directory.glob(_PATTERN)):
         for line in file.read_text(errors="replace").splitlines():
             try:
-                sessions.append(dict(json.loads(line)))
+                sessions.append(dict(json_text.parse(line)))
             except (ValueError, TypeError):
                 continue
     return sessions

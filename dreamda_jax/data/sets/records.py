@@ -73,16 +73,11 @@ def features(
 ) -> Any:
     """The `tfds.features.FeaturesDict` of a record; None in `image_shape` where sizes vary.
 
-    TFDS keeps class names one stripped line each: a name with line breaks or outer spaces gets
-    single spaces here (the record's own `label_name` keeps it as it is).
+    Class names are `stored_name`s.
     """
     import tensorflow_datasets as tfds  # slow to import: not before it is needed
 
-    names = []
-    for name in label_names:
-        if name != name.strip() or "\n" in name or "\r" in name:
-            name = " ".join(name.split())
-        names.append(_utf8(name).decode())
+    names = [stored_name(name) for name in label_names]
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=image_shape, encoding_format=image_format),
@@ -96,6 +91,17 @@ def features(
             "key": tfds.features.Tensor(shape=(2,), dtype=np.uint32),
         }
     )
+
+
+def stored_name(name: str) -> str:
+    """A class name as TFDS keeps it, one stripped line each.
+
+    A name with line breaks or outer spaces gets single spaces (the record's own `label_name` keeps
+    it as it is).
+    """
+    if name != name.strip() or "\n" in name or "\r" in name:
+        name = " ".join(name.split())
+    return _utf8(name).decode()
 
 
 def serialize(record: Record) -> bytes:

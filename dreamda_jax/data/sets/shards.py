@@ -2,23 +2,25 @@
 
 A shard is a fixed set of consecutive seed images with all their variants, the unit of work, of
 resumption and of output (design page, section 5). It counts as done when its file has the bytes
-that its marker names:
-
-    DIR/<name>-<split>.array_record-00003-of-00025    the records
-    DIR/done/<name>-<split>-00003-of-00025.json       checksum, counts, skipped seed images
+that its marker names, and the marker is of this shard and of this run (`layout`, `marks`).
 """
 
-import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files import atomic, run_directory
 from dreamda_jax.data.files.digests import sha256_of
-from dreamda_jax.data.sets import records
+from dreamda_jax.data.sets import marks, records
+from dreamda_jax.data.sets.layout import Layout
+from dreamda_jax.data.sets.marks import Skipped, read_marker
+from dreamda_jax.errors import UserError
+
+__all__ = [
+    *("Layout", "ShardState", "Skipped", "missing_shards", "read_marker", "remove_leftovers"),
+    *("verify_shard", "write_shard"),
+]
 
 # One record a group: random access. Uncompressed: the images already are, and the bytes of a shard
 # then do not depend on the version of a compressor.
@@ -26,76 +28,11 @@ _WRITER_OPTIONS = "group_size:1,uncompressed"
 _LOG = logging.getLogger(__name__)
 
 
-class Skipped(NamedTuple):
-    """A seed image that could not be used."""
-
-    seed_id: int
-    name: str
-    reason: str
-
-
 class ShardState(NamedTuple):
     """What `verify_shard` found; `reason` is empty unless the shard is damaged."""
 
     status: Literal["done", "missing", "damaged"]
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Names of the files of one data set, and which seed images belong to which shard."""
-
-    directory: Path
-    name: str
-    num_shards: int
-    num_seeds: int
-    seeds_per_shard: int
-    split: str = "train"
-
-    def __post_init__(self) -> None:
-        for value in (self.name, self.split):
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
-                raise ValueError(f"TFDS names are lower case, digits and _, got {value!r}")
-        if self.num_seeds < 1 or self.seeds_per_shard < 1:
-            raise ValueError("num_seeds and seeds_per_shard must be at least 1")
-        if self.num_shards != -(-self.num_seeds // self.seeds_per_shard):
-            raise ValueError(
-                f"{self.num_seeds} seed images, {self.seeds_per_shard} a shard, do not make "
-                f"{self.num_shards} shards"
-            )
-
-    @classmethod
-    def for_seeds(
-        cls, directory: Path, *, name: str, num_seeds: int, seeds_per_shard: int
-    ) -> "Layout":
-        """The layout of a new data set: as many shards as the seed images need.
-
-        `name` may be any text: what TFDS does not take in a name becomes "_".
-        """
-        name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        name = name if name[:1].isalpha() else f"data_{name}".rstrip("_")
-        num_shards = -(-num_seeds // seeds_per_shard)
-        return cls(Path(directory), name, num_shards, num_seeds, seeds_per_shard)
-
-    def path(self, shard: int) -> Path:
-        """The ArrayRecord file of a shard."""
-        part = self._part(shard)
-        return self.directory / f"{self.name}-{self.split}.array_record-{part}"
-
-    def marker(self, shard: int) -> Path:
-        """The done marker of a shard."""
-        return self.directory / "done" / f"{self.name}-{self.split}-{self._part(shard)}.json"
-
-    def seed_ids(self, shard: int) -> range:
-        """The seed images of a shard; the last shard may have fewer."""
-        self._part(shard)
-        first = shard * self.seeds_per_shard
-        return range(first, min(first + self.seeds_per_shard, self.num_seeds))
-
-    def _part(self, shard: int) -> str:
-        if not 0 <= shard < self.num_shards:
-            raise ValueError(f"shard {shard} of {self.num_shards}")
-        return f"{shard:05d}-of-{self.num_shards:05d}"
 
 
 def write_shard(
@@ -129,21 +66,34 @@ def write_shard(
         with atomic.temporary(final) as scratch:
             _write_array_record(scratch, serialized)
             _compare_and_decode(scratch, serialized)
-            content = {
-                "sha256": sha256_of(scratch),
-                "bytes": scratch.stat().st_size,
-                "num_records": len(serialized),
-                "num_seeds": layout.num_seeds,
-                "seeds_per_shard": layout.seeds_per_shard,
-                "skipped": [entry._asdict() for entry in skipped],
-            }
+            mark = marks.content(
+                layout,
+                shard,
+                sha256=sha256_of(scratch),
+                num_bytes=scratch.stat().st_size,
+                labels=[record.label for record in shard_records],
+                skipped=skipped,
+                settings=run_directory.settings_digest(layout.directory),
+            )
             atomic.replace_durably(scratch, final)
-        atomic.write_atomically(layout.marker(shard), atomic.to_json(content))
+        atomic.write_atomically(layout.marker(shard), mark)
 
 
 def verify_shard(layout: Layout, shard: int, *, checksum: bool = True) -> ShardState:
-    """Compare a shard with its marker; without `checksum` only the size is compared (fast)."""
+    """Compare a shard with its marker; without `checksum` only the size is compared (fast).
+
+    A marker of 0.1 does not say which seed images it is of: with `checksum` the records do.
+
+    Raises:
+        UserError: what has the name of the shard or of its marker is no file.
+    """
     path, marker_path = layout.path(shard), layout.marker(shard)
+    for file in (path, marker_path):
+        if file.exists() and not file.is_file():
+            raise UserError(
+                f"{file} is {'a folder' if file.is_dir() else 'no plain file'}, where a file of "
+                "the data set belongs. Move it away and run the same command again."
+            )
     if not marker_path.exists():
         if not path.exists():
             return ShardState("missing")
@@ -151,7 +101,9 @@ def verify_shard(layout: Layout, shard: int, *, checksum: bool = True) -> ShardS
     try:
         marker = read_marker(layout, shard)
     except ValueError as error:
-        return ShardState("damaged", f"its done marker is unreadable: {error}")
+        return ShardState("damaged", f"its done marker cannot be believed: {error}")
+    if _is_of_another_run(marker, run_directory.settings_digest(layout.directory)):
+        return ShardState("damaged", "it is of a run with other settings")
     if not path.exists():
         return ShardState("damaged", "its file is gone")
     size = path.stat().st_size
@@ -159,6 +111,8 @@ def verify_shard(layout: Layout, shard: int, *, checksum: bool = True) -> ShardS
         return ShardState("damaged", f"it has {size:,} bytes instead of {marker['bytes']:,}")
     if checksum and sha256_of(path) != marker["sha256"]:
         return ShardState("damaged", "its checksum differs")
+    if checksum and marks.is_of_0_1(marker):
+        return _compare_records(layout, shard, marker)
     return ShardState("done")
 
 
@@ -174,9 +128,14 @@ def missing_shards(
 
     Damaged ones are reported and, unless `remove_damaged` is False (a dry run), removed; the data
     set's metadata goes with them, so that nobody reads a data set with a hole. A host among several
-    looks at its own `shards` only.
+    looks at its own `shards` only. Markers of 0.1, which name no run, are counted in one line.
+
+    Raises:
+        UserError: not one finished shard was made under the settings in config.json; a folder has
+            a file's name.
     """
-    missing = []
+    _refuse_a_foreign_config(layout)
+    missing, unnamed = [], 0
     for shard in range(layout.num_shards) if shards is None else shards:
         state = verify_shard(layout, shard, checksum=checksum)
         if state.status == "damaged":
@@ -190,6 +149,13 @@ def missing_shards(
                     layout.path(shard).unlink(missing_ok=True)
         if state.status != "done":
             missing.append(shard)
+        else:
+            unnamed += marks.is_of_0_1(read_marker(layout, shard))
+    if unnamed:
+        report(
+            f"note      {unnamed:,} shards were finished by 0.1, whose marks do not say by which "
+            "run: they count as this one's"
+        )
     return missing
 
 
@@ -199,23 +165,42 @@ def remove_leftovers(layout: Layout) -> list[Path]:
     return [path for directory in directories for path in atomic.remove_leftovers(directory)]
 
 
-def read_marker(layout: Layout, shard: int) -> dict[str, Any]:
-    """The content of a done marker: sha256, bytes, num_records, skipped and the cut into shards.
+def _is_of_another_run(marker: dict[str, Any], settings: str | None) -> bool:
+    theirs = marker.get("settings_sha256")
+    return theirs is not None and settings is not None and theirs != settings
 
-    Raises:
-        ValueError: it is damaged, or of a data set cut into other shards.
-        OSError: it cannot be read.
+
+def _refuse_a_foreign_config(layout: Layout) -> None:
+    """Where no shard at all is of the run that config.json tells of, it is the one to doubt.
+
+    Else a whole set would be made again because of one wrong file.
     """
-    marker = json.loads(layout.marker(shard).read_bytes())
-    fields = {"sha256", "bytes", "num_records", "num_seeds", "seeds_per_shard", "skipped"}
-    if not isinstance(marker, dict) or set(marker) != fields:
-        raise ValueError("its fields are not those of a done marker")
-    if (marker["num_seeds"], marker["seeds_per_shard"]) != (
-        layout.num_seeds,
-        layout.seeds_per_shard,
-    ):
-        raise ValueError("it belongs to a data set cut into other shards")
-    return marker
+    settings = run_directory.settings_digest(layout.directory)
+    found = []
+    for shard in range(layout.num_shards):
+        try:
+            found.append(read_marker(layout, shard))
+        except (OSError, ValueError):
+            continue
+    if found and all(_is_of_another_run(marker, settings) for marker in found):
+        raise UserError(
+            f"Of the {len(found)} finished shards in {layout.directory} none was made under the "
+            "settings in its config.json. Restore the config.json of that run; or, to make all "
+            "shards again, move the folder `done` away."
+        )
+
+
+def _compare_records(layout: Layout, shard: int, marker: dict[str, Any]) -> ShardState:
+    """Whether the records are of the seed images that a marker of 0.1 stands for."""
+    skipped = {entry["seed_id"] for entry in marker["skipped"]}
+    expected = [seed for seed in layout.seed_ids(shard) if seed not in skipped]
+    try:
+        found = [record.seed_id for record in records.read_shard(layout.path(shard))]
+    except UserError as error:
+        return ShardState("damaged", str(error))
+    if len(found) != marker["num_records"] or sorted(set(found)) != expected:
+        return ShardState("damaged", "its records are not those that its done marker names")
+    return ShardState("done")
 
 
 def _write_array_record(path: Path, serialized: Sequence[bytes]) -> None:

@@ -1,12 +1,12 @@
 """What `train` left in its output directories, read for a report."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.errors import UserError
 
 _LABELLINGS = ("seed", "soft", "clip")
@@ -41,9 +41,9 @@ def read_results(directory: Path) -> TrainingResults:
       UserError: it has not ended, or its files are damaged.
     """
     try:
-        settings = json.loads((directory / "config.json").read_bytes())["settings"]
-        runs = json.loads((directory / "results.json").read_bytes())["runs"]
-        details = [json.loads(file.read_bytes()) for file in _runs(directory, "result.json")]
+        settings = json_text.parse((directory / "config.json").read_bytes())["settings"]
+        runs = json_text.parse((directory / "results.json").read_bytes())["runs"]
+        details = [json_text.parse(file.read_bytes()) for file in _runs(directory, "result.json")]
         train_on = settings["data"]["train_on"]
         method = settings["train"]["method"]
         return TrainingResults(
@@ -92,12 +92,16 @@ def find_audit(directories: Sequence[Path]) -> FoundAudit | None:
             if file.relative_to(directory).parts[0] == "run-0"
         ]
         if files:
-            amst = json.loads((directory / "config.json").read_bytes())["settings"].get("amst", {})
+            amst = json_text.parse((directory / "config.json").read_bytes())["settings"].get(
+                "amst", {}
+            )
             found.append((amst.get("pseudo_labels") != "amst", len(found), files[-1]))
     if not found:
         return None
     file = min(found)[-1]
-    return FoundAudit(json.loads(file.read_bytes()), _read(file.with_suffix(".png")), file.parent)
+    return FoundAudit(
+        json_text.parse(file.read_bytes()), _read(file.with_suffix(".png")), file.parent
+    )
 
 
 def _described(method: str, settings: Mapping[str, Any]) -> str:

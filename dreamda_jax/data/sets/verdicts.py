@@ -4,7 +4,6 @@ A row per image. Edit it (with pandas, say) and train from it: `accepted` tells 
 a label, `pseudo_label` which one; the columns of names are for reading only.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files import atomic, json_text
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sets.parquet_columns import first_line, lists, numbers
 from dreamda_jax.errors import UserError
@@ -225,7 +224,7 @@ def _fault(verdicts: Verdicts) -> str:
 
 def _header(path: Path, table: pa.Table) -> dict[str, Any]:
     try:
-        header = json.loads((table.schema.metadata or {})[_KEY])
+        header = json_text.parse((table.schema.metadata or {})[_KEY])
     except KeyError:  # saved by something that keeps the columns only
         return {}
     except ValueError as error:

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources.folder_walk import files_below, first_few
 from dreamda_jax.errors import UserError
@@ -148,7 +148,7 @@ def _jsonl_lines(file: pathlib.Path, content: str) -> Iterator[tuple[int, dict[s
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_without_repeats)
+            record = json_text.parse(line, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{file}, line {number}: not valid JSON ({error}). Every line must be one object "
@@ -245,7 +245,7 @@ def _label(where: str, label: object) -> str | int:
     if isinstance(label, bool) or not isinstance(label, str | int):
         raise UserError(f"{where}: label {label!r} is neither a string nor an integer.")
     if isinstance(label, str):
-        return printable(label.strip())
+        return well_formed(label.strip())
     if label < 0:  # Hugging Face marks unlabelled test images with -1
         raise UserError(f"{where}: the row has no label ({label}). Give it one or remove the row.")
     return label

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from dreamda_jax.data.sets import dataset, records, shards
+from dreamda_jax.data.sets import dataset, metadata, records, shards
 from dreamda_jax.data.sources.source import Example, checked_index, listing_fingerprint
 from dreamda_jax.errors import UserError
 
@@ -92,6 +92,7 @@ class SyntheticSource:
                 "set was not made by `python -m dreamda_jax.generate`, or its files were mixed up. "
                 "Make it again in an empty directory."
             )
+        metadata.check_label(record, self.label_names, self._layout.directory)
         return Example(place, f"{record.seed_name}/{variant}", record.label, record.image)
 
     def seed_of(self, index: SupportsIndex) -> tuple[int, int]:

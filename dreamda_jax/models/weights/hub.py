@@ -1,11 +1,11 @@
 """What can go wrong between here and the Hugging Face hub, in words a person can act on."""
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 
@@ -109,7 +109,7 @@ def fetch_snapshot(
 def read_json(file: Path) -> dict[str, Any]:
     """Read a config file; UserError where it is no JSON object."""
     try:
-        config = json.loads(check_regular(file).read_text(encoding="utf-8"))
+        config = json_text.parse(check_regular(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error}).") from error
     if not isinstance(config, dict):

@@ -11,7 +11,6 @@ PyTorch and Flax names are compared in one canonical spelling, so the rules stay
 """
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights.msgpack_weights import read_msgpack
@@ -80,7 +80,8 @@ def shard_files(file: Path) -> list[Path]:
     if file.suffix != ".json":
         return [file]
     try:
-        names = sorted(set(json.loads(check_regular(file).read_text())["weight_map"].values()))
+        index = json_text.parse(check_regular(file).read_text())
+        names = sorted(set(index["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not a safetensors index ({error!r}).") from error
     outside = [name for name in names if Path(str(name)).name != name]

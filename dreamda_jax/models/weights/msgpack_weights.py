@@ -7,7 +7,7 @@ file is mapped and each array is handed on the moment it is decoded.
 import mmap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import msgpack
@@ -30,14 +30,14 @@ def read_msgpack(file: Path, convert: Callable[[np.ndarray], Any]) -> dict[str, 
         The nested dict of the file with each array replaced by what `convert` returned.
 
     Raises:
-        UserError: the file is empty, truncated or not msgpack, no ordinary file, or has two values
-            under one name.
+        UserError: the file is empty, truncated or not msgpack, no ordinary file, has two values
+            under one name, or holds something else than arrays under names.
     """
 
     def decode(code: int, data: bytes) -> Any:
         if code != _NDARRAY:
             raise ValueError(f"unknown msgpack extension type {code}")
-        return convert(_ndarray_view(data))
+        return _Leaf(convert(_ndarray_view(data)))
 
     try:
         with (
@@ -47,13 +47,39 @@ def read_msgpack(file: Path, convert: Callable[[np.ndarray], Any]) -> dict[str, 
             tree = msgpack.unpackb(
                 view, ext_hook=decode, object_pairs_hook=_once, raw=False, strict_map_key=False
             )
-    except (msgpack.exceptions.UnpackException, ValueError, TypeError) as error:
+    except (msgpack.exceptions.UnpackException, ValueError, TypeError, OverflowError) as error:
         raise UserError(
             f"{file}: not a complete Flax msgpack file ({error}). Download it again."
         ) from error
     if not isinstance(tree, dict):
         raise UserError(f"{file}: holds no tree of parameters.")
+    _unwrap(file, tree)
     return tree
+
+
+class _Leaf(NamedTuple):
+    """Tells what was an array from whatever else a file may hold."""
+
+    value: Any
+
+
+def _unwrap(file: Path, tree: dict[Any, Any]) -> None:
+    """Puts the converted arrays in place; no recursion, as the depth is the file's."""
+    pending = [("", tree)]
+    while pending:
+        prefix, branch = pending.pop()
+        for name, entry in branch.items():
+            where = f"{prefix}{name}"
+            if not isinstance(name, str):
+                raise UserError(f"{file}: has the key {name!r:.60}, not a name. Download it again.")
+            if isinstance(entry, _Leaf):
+                branch[name] = entry.value
+            elif isinstance(entry, dict):
+                pending.append((f"{where}/", entry))
+            else:
+                raise UserError(
+                    f"{file}: holds {entry!r:.60} as {where}, not an array. Download it again."
+                )
 
 
 def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:

@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from dreamda_jax.data.files import json_text
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 
@@ -58,7 +59,7 @@ def list_tensors(file: Path) -> list[StoredTensor]:
             pass  # opening checks the header, and that the tensors cover the file exactly
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length), object_pairs_hook=_once)
+            header = json_text.parse(stream.read(length), object_pairs_hook=_once)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(_damaged(file, error)) from error
     header.pop("__metadata__", None)

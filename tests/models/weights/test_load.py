@@ -219,16 +219,6 @@ def test_msgpack_of_other_than_floats_is_refused(tmp_path, stored):
         load(file)
 
 
-@pytest.mark.parametrize("leaf", [3, 0.5, "x", None, [1.0]])
-def test_msgpack_of_other_than_arrays_is_refused(tmp_path, leaf):
-    file = write_msgpack(tmp_path / "w.msgpack", flax_arrays(tensors()))
-    tree = flax.serialization.msgpack_restore(file.read_bytes())
-    tree["conv_in"]["bias"] = leaf
-    file.write_bytes(flax.serialization.msgpack_serialize(tree))
-    with pytest.raises(UserError, match="conv_in/bias is no array"):
-        load(file)
-
-
 def test_msgpack_with_one_name_twice_is_refused(tmp_path):
     bias = msgpack.packb("bias") + msgpack.packb(
         msgpack.ExtType(1, msgpack.packb(((6,), "float32", np.ones(6, np.float32).tobytes())))
@@ -303,6 +293,50 @@ def test_a_shard_that_is_a_pipe_or_lies_elsewhere_is_refused(tmp_path):
     index.write_text(json.dumps({"weight_map": names}))
     with pytest.raises(UserError, match="names files that are not beside it"):
         load(index)
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [5, None, True, "text", b"bytes", [1.0], [[0] * 3] * 2, float("nan")],
+    ids=["5", "None", "True", "text", "bytes", "list", "lists", "nan"],
+)
+def test_msgpack_leaves_that_are_no_arrays(tmp_path, leaf):
+    file = write_msgpack(tmp_path / "w.msgpack", flax_arrays(tensors()))
+    tree = msgpack.unpackb(file.read_bytes(), ext_hook=msgpack.ExtType, strict_map_key=False)
+    tree["conv_in"]["bias"] = leaf
+    file.write_bytes(msgpack.packb(tree))
+    with pytest.raises(UserError, match=r"w\.msgpack: holds .* as conv_in/bias, not an array"):
+        load(file)
+
+
+@pytest.mark.parametrize("key", [3, None, b"name", 2.5, True])
+def test_msgpack_keys_that_are_no_names(tmp_path, key):
+    file = write_msgpack(tmp_path / "w.msgpack", flax_arrays(tensors()))
+    tree = msgpack.unpackb(file.read_bytes(), ext_hook=msgpack.ExtType, strict_map_key=False)
+    file.write_bytes(msgpack.packb({**tree, key: {}}))
+    with pytest.raises(UserError, match="not a name"):
+        load(file)
+
+
+ODD_ARRAYS = {
+    "a type that is none": [(2,), "float33", b"12345678"],
+    "objects": [(1,), "O", b"12345678"],
+    "a list for a type": [(1,), ["float32"], b"1234"],
+    "no shape": [None, "float32", b"1234"],
+    "a text for a shape": ["ab", "float32", b"1234"],
+    "a huge shape": [(2**62, 2**62), "float32", b"1234"],
+    "a negative shape": [(-1, -4), "float32", b"1234" * 4],
+    "two parts": [(1,), "float32"],
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ARRAYS)
+def test_msgpack_arrays_that_are_none(tmp_path, odd):
+    file = tmp_path / "w.msgpack"
+    array = msgpack.ExtType(1, msgpack.packb(ODD_ARRAYS[odd]))
+    file.write_bytes(msgpack.packb({"conv_in": {"bias": array}}))
+    with pytest.raises(UserError, match=r"w\.msgpack: not a complete Flax msgpack file"):
+        load(file)
 
 
 def test_wrong_shapes_are_named_in_the_files_own_layout(tmp_path):
