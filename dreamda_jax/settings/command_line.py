@@ -155,6 +155,11 @@ def _guarded(main: Callable[[], int | None], _: list[str]) -> None:
         code = main()
     except UserError as error:
         _fail(str(error), code=1)
+    except ValueError as error:
+        if "jax" in sys.modules or "jax" not in str(error).lower():
+            raise
+        # JAX reads the environment as it is imported, and is not there if it cannot.
+        _fail(f"JAX does not take a setting of the environment: {error}", code=1)
     sys.exit(code or 0)
 
 
