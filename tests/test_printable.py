@@ -93,13 +93,8 @@ def test_what_is_no_password_stays(text):
 
 def test_long_texts_take_no_longer_than_they_are_long():
     letters = "a" * 300_000  # what is quadratic in it takes hours
-    for text in (
-        letters,
-        f"a://{letters}",
-        f"a://b?{letters}",
-        "a:" * 150_000,
-        "a://" + "a:" * 150_000,
-    ):
+    pairs = "a:" * 150_000
+    for text in (letters, f"a://{letters}", f"a://b?{letters}", pairs, f"a://{pairs}"):
         assert masked(text) == text
 
 

@@ -10,6 +10,7 @@ from jax.experimental import topologies
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.plan.targets import Target
+from dreamda_jax.runtime import devices as runtime_devices
 from dreamda_jax.runtime import measured_rate
 from dreamda_jax.runtime.chips import Chip
 
@@ -61,12 +62,22 @@ def target_devices(target: Target) -> list[Any]:
 
 
 def pretended(target: Target) -> list[Any]:
-    """CPU devices in the place of the target's, as `targets.tell_jax` asked for: to trace on."""
+    """CPU devices in the place of the target's, as `targets.tell_jax` asked for: to trace on.
+
+    Raises:
+      UserError: JAX cannot start them.
+    """
+    runtime_devices.start()
     return jax.local_devices()[: target.num_devices]
 
 
 def this_machine() -> Target:
-    """The CPU that is here; what it can do is measured later, by `with_measured_rates`."""
+    """The CPU that is here; what it can do is measured later, by `with_measured_rates`.
+
+    Raises:
+      UserError: JAX cannot start it.
+    """
+    runtime_devices.start()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     chip = Chip("this machine's CPU", "cpu", float(memory), {}, 0.0, measured_rate.SOURCE)
     return Target("cpu", "cpu", chip, len(jax.local_devices()), None)

@@ -9,6 +9,8 @@ import os
 import re
 from typing import Any, NamedTuple
 
+import jax
+
 from dreamda_jax.errors import UserError
 from dreamda_jax.runtime.chips import CHIPS, Chip
 
@@ -121,6 +123,7 @@ def tell_jax(*, pretended_devices: int) -> None:
         traced; 0: those that are here.
     """
     os.environ["JAX_PLATFORMS"] = "cpu"  # for everything but the target's compiler
+    jax.config.update("jax_platforms", "cpu")  # it has read the variable as it was imported
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # this is no TPU machine: do not wait for its metadata
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is taken, so plans may run at once
     # Of a machine that libtpu would otherwise miss, and say so; which one does not matter.

@@ -21,6 +21,7 @@ from dreamda_jax.data.files import atomic
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.oracle import Oracle, open_oracle
+from dreamda_jax.runtime import devices
 from dreamda_jax.settings import streams
 
 _BATCH_SIZE = 250
@@ -53,6 +54,7 @@ def agreement(directory: Path, oracle: str) -> Agreement:
     Raises:
       UserError: no such set or oracle, one is damaged, or the oracle does not know a class.
     """
+    devices.start()
     source = SyntheticSource(directory)
     known = open_oracle(oracle, source.label_names)
     found = ask(known, source)

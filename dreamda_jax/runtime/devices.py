@@ -9,6 +9,7 @@ longer than one.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,25 @@ from dreamda_jax.runtime import chips
 _AXIS = "devices"
 _ROW_AXES = ("data", "fsdp")
 _MIN_SHARDED = 1 << 12  # elements; smaller arrays cost more in messages than they save in memory
+
+
+def start() -> None:
+    """Starts JAX's devices, which its first use would do as well, in words a person can act on.
+
+    Raises:
+      UserError: those that JAX_PLATFORMS asks for are not there, or do not start.
+    """
+    try:
+        jax.local_devices()
+    except Exception as error:  # an AssertionError without words where CUDA's plug-in is missing
+        reason = (str(error).strip() or "its plug-in is not installed").splitlines()[0]
+        asked = os.environ.get("JAX_PLATFORMS")
+        what = f"the devices that JAX_PLATFORMS={asked} asks for" if asked else "its devices"
+        raise UserError(
+            f"JAX cannot start {what}: {reason}. Install what drives them (pip install "
+            "'dreamda-jax[cuda12]', [cuda13] or [tpu]), or leave the variable JAX_PLATFORMS out: "
+            "JAX then takes what is there."
+        ) from error
 
 
 def local_device_count() -> int:

@@ -99,6 +99,7 @@ def apart(
 
     def run(stop: threading.Event) -> int | None:
         hosts = flags.hosts or _slurm_step()
+        devices.start()
         # Neither: a TPU pod's runtime knows; elsewhere this is the only process.
         hosts = hosts or Hosts(devices.process_index(), devices.process_count())
         compilation_cache.keep_programs()
@@ -179,6 +180,7 @@ def _join(flags: Flags) -> Hosts:
         # A TPU machine outside a pod has nobody to wait for.
         with contextlib.suppress(ValueError):
             _initialize(flags, "of this TPU slice", None)
+    devices.start()
     return Hosts(devices.process_index(), devices.process_count())
 
 

@@ -171,4 +171,9 @@ def _guarded(main: Callable[[], int | None], _: list[str]) -> None:
         failures.fail_of_output(lost)
     except OSError as error:
         failures.fail_of_system(error)
+    except ValueError as error:
+        if "jax" in sys.modules or "jax" not in str(error).lower():
+            raise
+        # JAX reads the environment as it is imported, and is not there if it cannot.
+        failures.fail(f"JAX does not take a setting of the environment: {error}", code=1)
     sys.exit(code or 0)

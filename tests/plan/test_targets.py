@@ -1,5 +1,8 @@
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +12,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.plan import targets
 from dreamda_jax.plan.targets import parse_target
 from dreamda_jax.runtime.chips import CHIPS, GPU_SHARE, chip_of
+from tests.support.paths import ROOT
 
 CARDS = Path(targets.__file__).parent / "cards"
 
@@ -104,3 +108,21 @@ def test_cards_say_what_the_table_says():
 
 def test_every_card_is_one_of_the_chips():
     assert {path.stem for path in CARDS.iterdir()} <= CHIPS.keys()
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "tpu", ""])
+def test_plans_are_made_on_the_cpu_whatever_jax_is_told(platforms):
+    code = (
+        "import dreamda_jax.plan.__main__; from dreamda_jax.plan import targets; "
+        "targets.tell_jax(pretended_devices=0); from dreamda_jax.plan import devices; "
+        "print(devices.this_machine().chip.platform); import jax; print(jax.default_backend())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": platforms},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["cpu", "cpu"], done.stderr

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import subprocess
 import sys
 from typing import Literal
@@ -116,3 +117,28 @@ def test_configurations_load_from_any_directory(tmp_path, config):
     )
     assert done.returncode == 2
     assert "did you mean 'noise_scale'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("job", "variable", "value", "message"),
+    [
+        ("generate", "JAX_PLATFORMS", "cuda", "devices that JAX_PLATFORMS=cuda asks for"),
+        ("train", "JAX_PLATFORMS", "nonsense", "devices that JAX_PLATFORMS=nonsense asks for"),
+        ("evaluate", "JAX_PLATFORMS", "rocm", "devices that JAX_PLATFORMS=rocm asks for"),
+        ("finetune", "JAX_ENABLE_X64", "maybe", "'maybe' for environment 'JAX_ENABLE_X64'"),
+        ("generate", "JAX_NUM_CPU_DEVICES", "x", "JAX flag jax_num_cpu_devices"),
+    ],
+)
+def test_settings_of_jax_that_do_not_work_are_one_line(job, variable, value, message):
+    done = subprocess.run(
+        [sys.executable, "-m", f"dreamda_jax.{job}", "--config", "configs/fashion.py"],
+        cwd=ROOT,
+        env={**os.environ, variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: JAX ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr

@@ -11,7 +11,7 @@ from dreamda_jax.data.files import json_text
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources.folder_walk import files_below, first_few
 from dreamda_jax.errors import UserError
-from dreamda_jax.printable import printable, well_formed
+from dreamda_jax.printable import well_formed
 
 _REQUIRED = ("file_name", "label")
 _TABLES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
