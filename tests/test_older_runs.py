@@ -60,6 +60,7 @@ def change_settings(run: Path, section: str, name: str) -> None:
 def test_a_set_with_a_shard_missing(begun):
     done = go_on(begun, "generate")
     assert "(8 are there already)" in done.stdout
+    assert "note      2 shards were finished by 0.1" in done.stdout
     made, expected = (list(dataset.read_records(begun / name)) for name in ("generate", "whole"))
     assert len(made) == 12
     for ours, theirs in zip(made, expected, strict=True):

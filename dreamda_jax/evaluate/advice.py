@@ -48,6 +48,17 @@ def leaked_test_images(report: Report) -> Iterator[str]:
         )
 
 
+def one_class_only(report: Report) -> Iterator[str]:
+    """A classifier that takes every image for one class has learnt nothing, whatever it saw."""
+    for entry in report["accuracy"]:
+        if entry.get("only_classes"):
+            yield (
+                f"{entry['name']} takes every image for {entry['only_classes'][0]}: train it "
+                "longer (`--config.train.num_steps`) or with another learning rate "
+                "(`--config.train.learning_rate`) before you compare it with others."
+            )
+
+
 def too_few_for_fid(report: Report) -> Iterator[str]:
     """A covariance of d features has full rank from d + 1 images; below, FID is mostly bias.
 
@@ -168,6 +179,8 @@ def accuracy_gain(report: Report) -> Iterator[str]:
     found = gain.best_gain(report["accuracy"])
     if found is None or found.baseline["trained_on"] != "real":
         return
+    if found.baseline.get("only_classes") or found.best.get("only_classes"):
+        return  # one of them has learnt nothing: `one_class_only`
     has_amst = any(entry["method"].startswith("amst") for entry in report["accuracy"])
     if found.difference <= 0 and not has_amst:
         yield (
@@ -225,6 +238,7 @@ def few_labels_accepted(report: Report) -> Iterator[str]:
 # The most urgent first: what makes other numbers wrong, what is missing, what to turn.
 _RULES: Sequence[Callable[[Report], Iterator[str]]] = (
     leaked_test_images,
+    one_class_only,
     no_accuracy,
     accuracy_gain,
     fidelity_and_variety,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamda_jax.algorithms.metrics.accuracy import per_class_accuracy
+from dreamda_jax.algorithms.metrics.accuracy import per_class_accuracy, sole_prediction
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
 from dreamda_jax.data.files import atomic, run_settings
 from dreamda_jax.data.sets import production_log, training_results
@@ -121,6 +121,7 @@ def _set(swept: Swept) -> dict[str, Any]:
 def _accuracy(directory: Path, parts: Evaluation) -> dict[str, Any]:
     found = training_results.read_results(directory)
     mean, std = mean_and_std(found.accuracies)
+    sole = [sole_prediction(confusion) for confusion in found.confusions]
     shares = dict(zip(found.label_names, per_class_accuracy(found.confusion), strict=True))
     return {
         "name": directory.name,
@@ -131,6 +132,7 @@ def _accuracy(directory: Path, parts: Evaluation) -> dict[str, Any]:
         "std": std,
         "runs": list(found.accuracies),
         "measured_on": "test" if found.has_test else "validation",
+        "only_classes": [found.label_names[label] for label in sole if label is not None],
         "per_class": [
             {"name": name, "accuracy": numbers.or_none(shares.get(name, np.nan))}
             for name in dict.fromkeys((*parts.label_names, *found.label_names))

@@ -66,6 +66,11 @@ def end(report: Mapping[str, Any], *, output: Path) -> str:
                 f"like copies of {words} images"
             )
     lines += [f"accuracy    {row['mean']:.2%}  {row['directory']}" for row in report["accuracy"]]
+    lines += [
+        f"warning     {row['directory']}: every image is taken for {', '.join(row['only_classes'])}"
+        for row in report["accuracy"]
+        if row.get("only_classes")
+    ]
     lines += [f"warning     {warning}" for warning in report["warnings"]]
     lines.append(f"done        look at {output / 'report.html'}")
     return "\n".join(lines)

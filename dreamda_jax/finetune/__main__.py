@@ -69,11 +69,12 @@ def _finetune_here(
         parts.settings,
         defaults=parts.defaults,
         process_index=devices.process_index(),
-    ):
+    ) as opened:
         if result.is_complete(parts.output, num_steps=parts.job.num_steps):
             print("nothing left to do: the result is there and undamaged")
             print(summary.next_command(result.how_to_use(parts.output)))
             return 0
+        opened.require_writable()
         closing = run.finetune(parts, programs, stop)
     if closing is None:
         return None

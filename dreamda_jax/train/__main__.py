@@ -55,9 +55,12 @@ def _train_here(
     from dreamda_jax.runtime import devices, distributed
     from dreamda_jax.train import build
     from dreamda_jax.train.methods import open_method
+    from dreamda_jax.train.output import RESULT
 
     parts = build.training(config, verify=verify)
     output = staging.local(parts.job.output)
+    for line in build.check_classes(parts, begun=run_directory.has_begun(output)):
+        print(line)
     print("\n".join([_summary(parts), *parts.notes]), flush=True)
     run_directory.check_settings(output, parts.settings, defaults=parts.defaults)
     if dry_run:
@@ -66,7 +69,9 @@ def _train_here(
     results: list[RunResult] = []
     with run_directory.open_run(
         output, parts.settings, defaults=parts.defaults, process_index=devices.process_index()
-    ):
+    ) as opened:
+        if not all((output / f"run-{i}" / RESULT).exists() for i in range(parts.job.num_runs)):
+            opened.require_writable()
         method = open_method(parts)
         for run in range(parts.job.num_runs):
             print(f"run {run}       seed {parts.job.seed + run}", flush=True)
@@ -74,7 +79,7 @@ def _train_here(
             if result is None:
                 return None
             results.append(result)
-        _finish(parts, results)
+        _finish(parts, results, writes=not opened.read_only and not devices.process_index())
     return 0
 
 
@@ -120,16 +125,17 @@ def _summary(parts: "build.Training") -> str:
     )
 
 
-def _finish(parts: "build.Training", results: "list[RunResult]") -> None:
+def _finish(parts: "build.Training", results: "list[RunResult]", *, writes: bool) -> None:
     from dreamda_jax.data.files import atomic, staging
-    from dreamda_jax.runtime import devices
     from dreamda_jax.train import summary
 
     output = staging.local(parts.job.output)
-    if devices.process_index() == 0:
+    if writes:
         rows = {"runs": [result._asdict() for result in results]}
         atomic.write_atomically(output / "results.json", atomic.to_json(rows))
     measured_on = "test" if parts.test else "validation"
+    for line in summary.collapsed(results, measured_on=measured_on):
+        print(line)
     print(summary.closing_table(results, measured_on=measured_on))
     print(f"done        {output / 'results.json'}; look at {output / 'run-0' / 'confusion.png'}")
 

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,12 @@ class TrainingOutput:
     def result(self) -> RunResult | None:
         """Of a run that ended before."""
         file = self.directory / RESULT
-        return RunResult(**json_text.parse(file.read_bytes())["result"]) if file.exists() else None
+        if not file.exists():
+            return None
+        content = json_text.parse(file.read_bytes())
+        # The matrix says it of runs that an older version ended, too.
+        sole = _sole_class(np.array(content["confusion"]), content["label_names"])
+        return RunResult(**{**content["result"], "only_class": sole})
 
     def best(self, directory: Path) -> Best:
         """Where the best weights of a training, or of a stage of it, are kept."""
@@ -115,6 +120,7 @@ class TrainingOutput:
             train_loss=fitted.loss,
             images_per_second=fitted.images / fitted.seconds if fitted.seconds else 0.0,
             seconds=time.monotonic() - self._started,
+            only_class=_sole_class(confusion, parts.label_names),
         )
         exported = {"classifier": last, **({"classifier_best": chosen[1]} if chosen else {})}
         on_host = {
@@ -175,6 +181,11 @@ class TrainingOutput:
             "left_out": sorted(self._broken),
         }
         atomic.write_atomically(self.directory / RESULT, atomic.to_json(content))
+
+
+def _sole_class(confusion: np.ndarray, names: Sequence[str]) -> str | None:
+    sole = accuracy.sole_prediction(confusion)
+    return None if sole is None else names[sole]
 
 
 def whole_set_view(

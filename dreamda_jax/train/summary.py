@@ -23,6 +23,8 @@ class RunResult(NamedTuple):
       train_loss: the last one.
       images_per_second: trained on, compilation and evaluation left out.
       seconds: the whole run took.
+      only_class: the class that every image was taken for by the last weights; None where they
+        tell classes apart.
     """
 
     seed: int
@@ -32,6 +34,18 @@ class RunResult(NamedTuple):
     train_loss: float
     images_per_second: float
     seconds: float
+    only_class: str | None = None
+
+
+def collapsed(runs: Sequence[RunResult], *, measured_on: str) -> list[str]:
+    """A warning for each run whose classifier takes every image for the same class."""
+    return [
+        f"warning     run {place}: every {measured_on} image is taken for {run.only_class!r}: the "
+        "classifier has learnt nothing that tells classes apart. Train longer "
+        "(--config.train.num_steps), or with another --config.train.learning_rate"
+        for place, run in enumerate(runs)
+        if run.only_class is not None
+    ]
 
 
 def start(

@@ -62,6 +62,16 @@ def test_nothing_to_say():
     assert advice(CONTENT) == []
 
 
+def test_a_classifier_that_predicts_one_class_only():
+    flat = {**classifier("flat", 0.1), "only_classes": ["bag"]}
+    sentence = only(changed(accuracy=[REAL, flat]))
+    assert sentence.startswith("flat takes every image for bag: train it longer")
+    assert "`--config.train.num_steps`" in sentence
+    # Nor is anything said of a gain over one that has learnt nothing.
+    bad = {**REAL, "only_classes": ["bag", "bag", "bag"]}
+    assert only(changed(accuracy=[bad, classifier("mixed", 0.76)])).startswith("real takes every")
+
+
 def test_leaks():
     pairs = [{"synthetic": f"image {n}", "flagged": n != 1} for n in range(8)]
     found = {"compared": 2000, "flagged": 40, "pairs": pairs}

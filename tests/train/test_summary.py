@@ -93,3 +93,11 @@ def test_start():
     assert "400 real images" in scratch
     for line in text.splitlines():
         assert re.match(r"(?=.{12}\S)\w+ +\S", line), line  # the words after the titles line up
+
+
+def test_a_run_that_takes_every_image_for_one_class_is_named():
+    runs = [RUN, RUN._replace(seed=1, only_class="bag"), RUN]
+    (line,) = summary.collapsed(runs, measured_on="test")
+    assert line.startswith("warning     run 1: every test image is taken for 'bag'")
+    assert "--config.train.num_steps" in line
+    assert summary.collapsed([RUN], measured_on="test") == []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dreamda_jax.algorithms.metrics.accuracy import sole_prediction
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime.log import read_log
@@ -46,6 +47,32 @@ def test_two_runs_leave_logs_pictures_classifiers_and_a_table(tmp_path, capsys):
     # Again: nothing is left to do, and the table is the same.
     assert run(config) == 0
     assert capsys.readouterr().out.splitlines()[-3] == printed.splitlines()[-3]
+
+
+def test_one_class_for_every_image_and_a_class_that_cannot_be_read(tmp_path, capsys):
+    config = make_config(tmp_path, num_steps=2)
+    folder = tmp_path / "train" / "sandal"
+    whole = {file: file.read_bytes() for file in folder.iterdir()}
+    for file in whole:
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"class 'sandal' in the training images .*empty file"):
+        run(config)
+    assert not (tmp_path / "classifier" / "run-0").exists()
+    for file, content in whole.items():
+        file.write_bytes(content)
+    assert run(config) == 0
+    file = tmp_path / "classifier" / "run-0" / "result.json"
+    content = json.loads(file.read_bytes())
+    sole = sole_prediction(np.array(content["confusion"]))
+    assert content["result"]["only_class"] == (None if sole is None else CLASSES[sole])
+
+    # A run that ended under a version which did not look.
+    del content["result"]["only_class"]
+    content["confusion"] = [[0, 4, 0]] * 3
+    file.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert run(config) == 0
+    assert "warning     run 0: every test image is taken for 'sandal'" in capsys.readouterr().out
 
 
 @pytest.mark.slow

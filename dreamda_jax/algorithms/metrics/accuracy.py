@@ -59,3 +59,14 @@ def per_class_accuracy(confusion: Int[AnyArray, "c c"]) -> Float[np.ndarray, "c"
     examples = counts.sum(axis=1)
     right = np.diag(counts).astype(np.float64)
     return np.divide(right, examples, out=np.full_like(right, np.nan), where=examples > 0)
+
+
+def sole_prediction(confusion: Int[AnyArray, "c c"]) -> int | None:
+    """The one class that every example was taken for; None where there are several.
+
+    None too where the examples are all of one class: then it may be right.
+    """
+    counts = np.asarray(confusion, np.int64)
+    predicted = np.flatnonzero(counts.sum(axis=0))
+    several = np.count_nonzero(counts.sum(axis=1)) > 1
+    return int(predicted[0]) if several and len(predicted) == 1 else None

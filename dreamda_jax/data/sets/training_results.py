@@ -23,6 +23,7 @@ class TrainingResults(NamedTuple):
       accuracies: of the last weights, in [0, 1], one for each run.
       label_names: the classes.
       confusion: int64 [classes, classes], the sum over the runs that are still there.
+      confusions: the same of each of those runs.
     """
 
     directory: Path
@@ -32,6 +33,7 @@ class TrainingResults(NamedTuple):
     accuracies: tuple[float, ...]
     label_names: tuple[str, ...]
     confusion: np.ndarray
+    confusions: tuple[np.ndarray, ...] = ()
 
 
 def read_results(directory: Path) -> TrainingResults:
@@ -46,6 +48,7 @@ def read_results(directory: Path) -> TrainingResults:
         details = [json_text.parse(file.read_bytes()) for file in _runs(directory, "result.json")]
         train_on = settings["data"]["train_on"]
         method = settings["train"]["method"]
+        confusions = tuple(np.array(of["confusion"], np.int64) for of in details)
         return TrainingResults(
             directory=directory,
             method=_described(method, settings),
@@ -53,7 +56,8 @@ def read_results(directory: Path) -> TrainingResults:
             has_test="test" in settings["sha256"],
             accuracies=tuple(float(run["test_accuracy"]) for run in runs),
             label_names=tuple(details[0]["label_names"]),
-            confusion=np.sum([np.array(of["confusion"], np.int64) for of in details], axis=0),
+            confusion=np.sum(confusions, axis=0),
+            confusions=confusions,
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(

@@ -69,7 +69,8 @@ def write_page(
         "extractor", "metrics", "per_class", "copies", "diversity", "accuracy", "audit" (of
         `label_audit.audit`, perhaps with "image"), "cost", "advice" and "warnings". A section that
         is None or empty is left out, or said how to get. Accuracies and shares are in [0, 1]; the
-        first classifier is the one that others are compared with. NaN is shown like None. In
+        first classifier is the one that others are compared with; "only_classes", which may lack,
+        names the class of each run that takes every image for the same. NaN is shown like None. In
         advice and warnings, text between backticks is code.
       images: encoded PNG, JPEG or WebP by key; embedded as they are, so thumbnails keep the page
         small. The keys are those of `galleries`, of "synthetic_image" and "real_image" of pairs,
@@ -97,6 +98,7 @@ def write_page(
         anchors={gallery.class_name: f"class-{n}" for n, gallery in enumerate(galleries, 1)},
         class_rows=tables.class_rows(report["per_class"]),
         accuracies=tables.accuracy_table(report["accuracy"]),
+        collapsed=[entry for entry in report["accuracy"] if entry.get("only_classes")],
         label_rows=tables.label_rows(report["audit"]) if report["audit"] else [],
     )  # fmt: skip
     write_atomically(path, shown(html).encode())

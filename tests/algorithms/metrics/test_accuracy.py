@@ -8,6 +8,7 @@ import pytest
 from dreamda_jax.algorithms.metrics.accuracy import (
     confusion_matrix,
     per_class_accuracy,
+    sole_prediction,
     top1,
 )
 from tests.support.paths import REFERENCE
@@ -65,3 +66,12 @@ def test_labels_outside_the_classes_are_not_counted():
 def test_what_has_no_answer_is_refused():
     with pytest.raises(ValueError, match="counts no example"):
         top1(np.zeros((3, 3), np.int32))
+
+
+def test_one_class_for_everything():
+    counts = np.zeros((4, 4), int)
+    counts[:, 2] = [5, 0, 7, 1]
+    assert sole_prediction(counts) == 2
+    assert sole_prediction(counts + np.eye(4, dtype=int)) is None
+    assert sole_prediction(np.diag([0, 0, 3, 0])) is None  # all are of that class
+    assert sole_prediction(np.zeros((3, 3), int)) is None

@@ -115,6 +115,21 @@ def test_headline(fashion):
     assert "+2.7 points 75.9% with fashion_amst, 73.2% with fashion_real" in text
 
 
+def test_a_classifier_that_predicts_one_class_only_is_in_the_headline(report, given, tmp_path):
+    report["accuracy"][1]["only_classes"] = ["bag"]
+    report["accuracy"][3]["only_classes"] = ["<b>boot"]
+    write_page(tmp_path / "report.html", report, *given[1:])
+    document = read(tmp_path / "report.html")
+    assert_sound(document)
+    name, other = (report["accuracy"][place]["name"] for place in (1, 3))
+    assert (
+        f"{name} tells no classes apart 1 class one of its runs takes every test" in document.text
+    )
+    assert (
+        f"{other} tells no classes apart 1 class it takes every test image for <b>" in document.text
+    )
+
+
 def test_sections_come_in_their_order(fashion):
     ids = [a["id"] for tag, a in read(fashion).elements if tag == "h2"]
     assert ids == [
