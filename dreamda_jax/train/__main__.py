@@ -49,12 +49,13 @@ def _train_here(config: dict[str, Any], dry_run: bool, stop: threading.Event) ->
     from dreamda_jax.data.files import run_directory, staging
     from dreamda_jax.runtime import devices, distributed
     from dreamda_jax.train import build
+    from dreamda_jax.train.check_classes import check_classes
     from dreamda_jax.train.methods import open_method
     from dreamda_jax.train.output import RESULT
 
     parts = build.training(config)
     output = staging.local(parts.job.output)
-    for line in build.check_classes(parts, begun=run_directory.has_begun(output)):
+    for line in check_classes(parts, begun=run_directory.has_begun(output)):
         print(line)
     print(_summary(parts), flush=True)
     run_directory.check_settings(output, parts.settings, defaults=parts.defaults)

@@ -151,7 +151,7 @@ def test_own_images_some_of_them_broken(tmp_path, micro_checkpoint):
     done = generate(tmp_path / "set", micro_checkpoint, *overrides, config="configs/folder.py")
     assert done.returncode == 0, done.stderr
     assert "skipped   2 seed images" in done.stdout
-    assert "ignored   1 files that are no images: hund/notes.txt" in done.stdout
+    assert "ignored   1 files that are no images: 'hund/notes.txt'" in done.stdout
     skipped = [
         json.loads(line) for line in (tmp_path / "set" / "skipped.jsonl").read_text().splitlines()
     ]
