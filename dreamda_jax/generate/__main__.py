@@ -101,16 +101,12 @@ def _generate_here(
                 mirrors=mirrors,
             )
         else:
-            share = f"each of the {len(mine)} shards of this process"
-            whose = share if hosts.count > 1 else "every shard"
-            print(f"nothing left to do: {whose} is there and undamaged")
+            of = " of this process" if hosts.count > 1 else ""
+            print(f"nothing left to do: every shard{of} is there and undamaged")
         for mirror in mirrors:
             run.fetch_the_others(mirror, layout)
-        others = shards.missing_shards(
-            layout,
-            checksum=False,
-            remove_damaged=False,
-            report=lambda line: None,  # another process may be writing it
+        others = shards.missing_shards(  # silently: another process may be writing them
+            layout, checksum=False, remove_damaged=False, report=lambda line: None
         )
         if not others:
             print(run.look(parts) if opened.read_only else run.finish(parts))
@@ -128,7 +124,6 @@ def _summary(
     parts: "build.Generation", mine: range, todo: list[int], expected: "run.Expected"
 ) -> str:
     from dreamda_jax.data.files import run_directory
-    from dreamda_jax.data.sets import shards
     from dreamda_jax.generate import cost, run, summary
     from dreamda_jax.runtime import devices
 
@@ -141,9 +136,8 @@ def _summary(
         image_format=parts.output.format,
     )
     run_directory.check_free_space(parts.layout.directory, needed=num_bytes)
-    finished = set(mine) - set(todo)
     return summary.start(
-        num_skipped=sum(len(shards.read_marker(parts.layout, i)["skipped"]) for i in finished),
+        num_skipped=run.num_skipped(parts, {*mine} - {*todo}),
         devices=devices.describe_devices(),
         model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
         method=parts.method.name,

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -266,13 +266,15 @@ def look(parts: Generation) -> str:
       UserError: its metadata are not there or damaged.
     """
     found = dataset.open_finished(parts.layout.directory, checksum=False)
-    made = dataset.Summary(found.num_records, _num_skipped(parts), found.num_bytes)
+    made = dataset.Summary(
+        found.num_records, num_skipped(parts, range(parts.layout.num_shards)), found.num_bytes
+    )
     return summary.end(parts.layout.directory, made, empty_classes=_empty_classes(parts))
 
 
-def _num_skipped(parts: Generation) -> int:
-    every = range(parts.layout.num_shards)
-    return sum(len(shards.read_marker(parts.layout, shard)["skipped"]) for shard in every)
+def num_skipped(parts: Generation, finished: Iterable[int]) -> int:
+    """How many seed images of these finished shards have no variants."""
+    return sum(len(shards.read_marker(parts.layout, shard)["skipped"]) for shard in finished)
 
 
 def _empty_classes(parts: Generation) -> list[str]:

@@ -54,12 +54,13 @@ def _train_here(
     from dreamda_jax.data.files import run_directory, staging
     from dreamda_jax.runtime import devices, distributed
     from dreamda_jax.train import build
+    from dreamda_jax.train.check_classes import check_classes
     from dreamda_jax.train.methods import open_method
     from dreamda_jax.train.output import RESULT
 
     parts = build.training(config, verify=verify)
     output = staging.local(parts.job.output)
-    for line in build.check_classes(parts, begun=run_directory.has_begun(output)):
+    for line in check_classes(parts, begun=run_directory.has_begun(output)):
         print(line)
     print("\n".join([_summary(parts), *parts.notes]), flush=True)
     run_directory.check_settings(output, parts.settings, defaults=parts.defaults)

@@ -11,7 +11,6 @@ from dreamda_jax.algorithms.selftrain.consistency import Consistency
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources import classes
-from dreamda_jax.data.sources.readable_classes import refuse_unreadable_classes
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length
 from dreamda_jax.errors import UserError
@@ -165,27 +164,6 @@ def training(config: dict[str, Any], *, verify: bool = False) -> Training:
         found,
         notes,
     )
-
-
-def check_classes(parts: Training, *, begun: bool) -> list[str]:
-    """Refuses classes of which no image can be read, among real images and those measured on.
-
-    Args:
-      parts: the training.
-      begun: whether it has made something; it goes on then.
-
-    Returns:
-      Of a training that goes on a warning for each such set.
-
-    Raises:
-      UserError: there is such a class, and nothing was made yet.
-    """
-    sets = {"training": parts.real, "validation": parts.validation, "test": parts.test}
-    return [
-        line
-        for name, source in sets.items()
-        for line in refuse_unreadable_classes(source, what=f"the {name} images", begun=begun)
-    ]
 
 
 def _job_and_recipe(config: Mapping[str, Any]) -> tuple[options.Train, Recipe]:

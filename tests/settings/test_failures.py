@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -97,16 +96,15 @@ def test_our_own_mistakes_keep_their_traceback():
 
 
 def test_a_limit_on_the_size_of_files(tmp_path):
-    def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
-
     body = f"""
+        import resource
         from pathlib import Path
         from dreamda_jax.data.files import atomic
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
         with atomic.disk_full_is_a_user_error(Path({str(tmp_path)!r}), needed=4096):
             atomic.write_atomically(Path({str(tmp_path / "x")!r}), bytes(4096))
     """
-    done = run(body, preexec_fn=limited)
+    done = run(body)
     assert done.returncode == 1
     assert "larger than the limit (`ulimit -f`): 4,096 bytes were needed" in done.stderr
     assert not list(tmp_path.iterdir())

@@ -25,6 +25,8 @@ class SyntheticSource:
     `source[i].content` is the encoded image, its name the seed image's with "/variant". Indexing
     is safe from several threads; files are opened as they are needed, in each process anew.
 
+    `empty_classes` are those without an image, as far as the markers tell.
+
     Args:
       directory: the run's output directory.
       expansion: how many variants of each seed image to take, the first ones (variant 0 to
@@ -43,6 +45,7 @@ class SyntheticSource:
         self._seeds: list[int] = []
         self._seeds_before: list[int] = []  # in the shards before each
         made = set()
+        labels: set[int] | None = set()  # None: 0.1 did not write them down
         digests = []
         for shard in range(layout.num_shards):
             marker = shards.read_marker(layout, shard)
@@ -53,6 +56,8 @@ class SyntheticSource:
             if usable or marker["num_records"]:
                 made.add(marker["num_records"] / max(1, len(usable)))
             digests.append(marker["sha256"])
+            counts = marker.get("images_by_label")
+            labels = None if labels is None or counts is None else labels | {*map(int, counts)}
         if not self._seeds or made == {0}:
             raise UserError(
                 f"There are no images in {layout.directory}: every seed image was skipped (the "
@@ -72,6 +77,8 @@ class SyntheticSource:
                 "for all; or make a set with a larger synthesis.num_variants."
             )
         self._expansion = expansion or self._num_variants
+        names = enumerate(self.label_names)
+        self.empty_classes = tuple(n for i, n in names if labels is not None and i not in labels)
         self._digests = digests
         self._reset_files()
 

@@ -1,5 +1,6 @@
 """Whose the output directory is: settings, lock, versions, free space."""
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamda_jax.data.files import atomic, run_directory
+from dreamda_jax.data.files import atomic, run_directory, run_lock
 from dreamda_jax.data.files.run_directory import check_free_space, check_settings, open_run
 from dreamda_jax.data.files.run_settings import difference
 from dreamda_jax.errors import UserError
@@ -214,3 +215,34 @@ def test_held_bytes(tmp_path):
     (tmp_path / "y").write_bytes(b"123")
     assert run_directory.held_bytes(tmp_path) == 8
     assert run_directory.held_bytes(tmp_path / "absent") == 0
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_run_that_cannot_be_written_can_be_looked_at(tmp_path, monkeypatch, code):
+    open_run(tmp_path, SETTINGS).close()
+    make_something(tmp_path)
+
+    def refuse(directory, process_index):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(run_lock, "hold", refuse)
+    with open_run(tmp_path, SETTINGS) as run:
+        assert (run.resumed, run.read_only) == (True, os.strerror(code))
+        with pytest.raises(UserError, match=f"cannot be written \\({os.strerror(code)}"):
+            run.require_writable()
+    for directory, settings in ((tmp_path, {**SETTINGS, "seed": 1}), (tmp_path / "new", SETTINGS)):
+        with pytest.raises(UserError, match="cannot be written"):
+            open_run(directory, settings)
+
+
+def test_settings_digest(tmp_path):
+    assert run_directory.settings_digest(tmp_path) is None
+    open_run(tmp_path, SETTINGS).close()
+    first = run_directory.settings_digest(tmp_path)
+    assert len(first) == 64
+    open_run(tmp_path / "same", SETTINGS).close()
+    assert run_directory.settings_digest(tmp_path / "same") == first
+    open_run(tmp_path / "other", {**SETTINGS, "seed": 1}).close()
+    assert run_directory.settings_digest(tmp_path / "other") != first
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    assert run_directory.settings_digest(tmp_path) is None

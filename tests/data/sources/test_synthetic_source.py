@@ -183,3 +183,10 @@ def test_damage_that_sizes_do_not_show_surfaces_on_reading(layout, damage):
     assert source[0].label == 0  # another shard
     with pytest.raises(UserError, match=r"Record 2 of .*-00002-of-00003 cannot be read.*again"):
         source[8]
+
+
+def test_classes_without_an_image_are_known(tmp_path):
+    make_synthetic(tmp_path / "whole", num_seeds=3)
+    assert SyntheticSource(tmp_path / "whole").empty_classes == ()
+    make_synthetic(tmp_path / "some", num_seeds=5, skipped=(1, 4))  # all the dogs
+    assert SyntheticSource(tmp_path / "some").empty_classes == ("dog",)

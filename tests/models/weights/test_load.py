@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import load_weights
 
 NAMES = {  # PyTorch name -> Flax path
@@ -477,3 +478,10 @@ def write_repeated(file, names, array):
         stream.write(struct.pack("<Q", len(text)) + text)
         for _ in names:
             stream.write(array.tobytes())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_a_config_that_is_nested_too_deeply(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json: cannot be read as JSON .*too deeply"):
+        read_json(tmp_path / "config.json")
