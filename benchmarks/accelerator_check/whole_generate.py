@@ -196,6 +196,7 @@ def _parts(
         output=bind("output", sections.Output),
         loader=bind("loader", sections.Loader),
         notes=[],
+        content=None,
     )
 
 

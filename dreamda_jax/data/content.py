@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,7 @@ class Content(NamedTuple):
         pixels. Names and labels have no part in it, so a renamed folder keeps its features.
       labels: int32 [n].
       digests: of each image, sha256 (32 bytes).
+      notes: what its label and caption add to the identity.
       identity: of images, labels by the name of their class, and captions, in their order; what
         decides whether two sets are the same. Begins with "content-".
     """
@@ -45,6 +46,7 @@ class Content(NamedTuple):
     digest: str
     labels: np.ndarray
     digests: list[bytes]
+    notes: list[bytes]
     identity: str
 
 
@@ -61,12 +63,11 @@ def read_content(
     Raises:
       UserError: a label that names no class, or what the source itself finds.
     """
-    digest, identity = hashlib.sha256(), hashlib.sha256()
+    digest = hashlib.sha256()
     labels = np.zeros(len(source), np.int32)
     digests: list[bytes] = []
+    notes: list[bytes] = []
     known = KnownDigests(verify=verify)
-    names = [_composed(name) for name in source.label_names]
-    identity.update(json.dumps(names).encode())
 
     def read(place: int) -> tuple[bytes, int, str | None]:
         example = source[place]
@@ -82,10 +83,25 @@ def read_content(
                 digest.update(one)
                 labels[place] = label
                 digests.append(one)
-                rest = json.dumps([int(label), None if text is None else _composed(text)])
-                identity.update(one + rest.encode())
+                note = json.dumps([int(label), None if text is None else _composed(text)])
+                notes.append(note.encode())
             report(len(chunk))
-    return Content(digest.hexdigest(), labels, digests, IDENTITY + identity.hexdigest())
+    found = identity(source.label_names, digests, notes)
+    return Content(digest.hexdigest(), labels, digests, notes, found)
+
+
+def identity(label_names: Sequence[str], digests: Sequence[bytes], notes: Sequence[bytes]) -> str:
+    """What decides whether two sets are the same; see `Content`.
+
+    Args:
+      label_names: class names, in label order.
+      digests: of the images, in their order.
+      notes: of their labels and captions.
+    """
+    digest = hashlib.sha256(json.dumps([_composed(name) for name in label_names]).encode())
+    for one, note in zip(digests, notes, strict=True):
+        digest.update(one + note)
+    return IDENTITY + digest.hexdigest()
 
 
 class Shared(NamedTuple):

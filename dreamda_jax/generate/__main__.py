@@ -66,23 +66,25 @@ def _generate_here(
     from dreamda_jax.generate import build
 
     parts = build.generation(config, verify=verify)
-    from dreamda_jax.generate import retry, run  # takes a second that a wrong path need not cost
+    from dreamda_jax.generate import retry, run, seed_images  # after every path has been found
     from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
     layout = parts.layout
     for note in (*parts.notes, *build.check_classes(parts)):
         print(note)
+    settings = seed_images.settings_of_run(parts)
     mine = range(hosts.index, layout.num_shards, hosts.count)
     if dry_run:
-        run_directory.check_settings(layout.directory, parts.settings, defaults=parts.defaults)
+        run_directory.check_settings(layout.directory, settings, defaults=parts.defaults)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
         todo = sorted({*todo, *retry.mended_shards(parts, {*mine} - {*todo}, report=print)})
         print(_summary(parts, mine, todo, run.expect(parts, DreamDAPipeline(parts.model))))
         return 0
     with run_directory.open_run(
-        layout.directory, parts.settings, defaults=parts.defaults, process_index=hosts.index
+        layout.directory, settings, defaults=parts.defaults, process_index=hosts.index
     ) as opened:
         if not opened.read_only:
+            seed_images.remember(parts)
             shards.remove_leftovers(layout)
         todo = shards.missing_shards(
             layout, shards=mine, report=print, remove_damaged=not opened.read_only

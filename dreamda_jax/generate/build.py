@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dreamda_jax.data import prompts, sources
+from dreamda_jax.data.content import Content
 from dreamda_jax.data.files import run_directory, staging
 from dreamda_jax.data.sets import shards
 from dreamda_jax.data.sources import readable_classes
@@ -48,6 +49,7 @@ class Generation(NamedTuple):
       layout: the output's shards.
       checkpoint: section "model"; likewise the other options.
       notes: what a person should hear of it.
+      content: of the seed images; None where they are records.
     """
 
     settings: dict[str, Any]
@@ -64,6 +66,7 @@ class Generation(NamedTuple):
     output: sections.Output
     loader: sections.Loader
     notes: list[str]
+    content: Content | None
 
 
 def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
@@ -109,10 +112,11 @@ def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
     del settings["output"]["path"]  # a data set may be moved, a checkpoint too
     del settings["model"]["path"]
     settings["source"].pop("path", None)
+    content = set_content.content_of(source, what="the seed images", verify=verify)
     with waiting("reading the files of the model"):
         model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
     settings["sha256"] = {
-        **set_content.digests_of(source, name="source", verify=verify),
+        **set_content.digests_of(source, name="source", verify=verify, known=content),
         **model_digests,
     }
     if isinstance(method, Gif) and method.clip is not None:
@@ -143,6 +147,7 @@ def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
         output,
         loader,
         notes,
+        content,
     )
 
 

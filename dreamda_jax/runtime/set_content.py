@@ -33,26 +33,29 @@ def content_of(source: Source, *, what: str, verify: bool = False) -> Content | 
         return content.read_content(source, report=count, verify=verify)
 
 
-def identity_of(source: Source, *, what: str, verify: bool = False) -> str:
+def identity_of(
+    source: Source, *, what: str, verify: bool = False, known: Content | None = None
+) -> str:
     """What decides whether a set is the one that a run was begun with; see `content`.
 
     Args:
       source: the set.
       what: it is called.
       verify: reads every file, whatever is known of it.
+      known: its content, where that has been read.
 
     Raises:
       UserError: a label that names no class, or a file of records cannot be read.
     """
-    found = content_of(source, what=what, verify=verify)
+    found = known or content_of(source, what=what, verify=verify)
     if found is not None:
         return found.identity
     digest = hashlib.sha256(source.fingerprint().encode())
-    known = KnownDigests(verify=verify)
+    files = KnownDigests(verify=verify)
     with waiting(f"reading the files of {what}"):
         for file in sorted(getattr(source, "record_files", ())):
-            digest.update(bytes.fromhex(known.sha256(file)))
-    known.save()
+            digest.update(bytes.fromhex(files.sha256(file)))
+    files.save()
     return content.IDENTITY + digest.hexdigest()
 
 
@@ -70,13 +73,17 @@ def same_images(first: Content | None, second: Content | None) -> bool:
     )
 
 
-def digests_of(source: Source, *, name: str, verify: bool = False) -> dict[str, str]:
+def digests_of(
+    source: Source, *, name: str, verify: bool = False, known: Content | None = None
+) -> dict[str, str]:
     """A set's digests in the settings of a run; see `run_settings.by_content`.
 
     Args:
       source: the set.
       name: of the section that names it.
       verify: reads every file, whatever is known of it.
+      known: its content, where that has been read.
     """
-    identity = identity_of(source, what=f"the images of section {name}", verify=verify)
+    what = f"the images of section {name}"
+    identity = identity_of(source, what=what, verify=verify, known=known)
     return run_settings.by_content(source.fingerprint(), identity, name=name)

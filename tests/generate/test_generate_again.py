@@ -163,3 +163,28 @@ def test_a_reader_that_goes_away(tmp_path, micro_checkpoint):
     assert process.wait() == 141
     assert "Traceback" not in error
     assert "Exception ignored" not in error
+
+
+def test_a_set_is_not_completed_from_an_image_that_has_changed(tmp_path, micro_checkpoint):
+    images = make_images(tmp_path / "images")
+    first = start(tmp_path / "set", micro_checkpoint, images)
+    assert first.returncode == 0, first.stderr
+    changed = images / "dog" / "1.png"
+    kept = changed.read_bytes()
+    shutil.copy(images / "dog" / "2.png", changed)  # another picture under the same name
+    lost = sorted((tmp_path / "set").glob("*.array_record*"))[-1]
+    before = lost.read_bytes()
+    lost.unlink()
+    refused = start(tmp_path / "set", micro_checkpoint, images)
+    assert refused.returncode == 1
+    assert "1 of the 8 seed images are not those" in refused.stderr
+    assert "'dog/1.png'" in refused.stderr
+    assert not lost.exists()
+    changed.write_bytes(kept)
+    images.rename(tmp_path / "mounted elsewhere")  # where they lie is no setting
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere" / "images"
+    (tmp_path / "mounted elsewhere").rename(moved)
+    again = start(tmp_path / "set", micro_checkpoint, moved)
+    assert again.returncode == 0, again.stderr
+    assert lost.read_bytes() == before

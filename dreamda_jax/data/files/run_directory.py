@@ -238,6 +238,12 @@ def is_continued(
     return readable and not _changes(directory, settings, defaults)
 
 
+def recorded_settings(directory: Path) -> dict[str, Any] | None:
+    """Those that a run was begun with; None where there is none, or config.json is damaged."""
+    config = directory / "config.json"
+    return _read_config(config) if config.exists() else None
+
+
 def _changes(
     directory: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> list[str]:

@@ -1,0 +1,99 @@
+"""Whether the seed images are those that a set was begun with, image by image.
+
+    DIR/seed_images.json    {"first": digests of all images at the first start,
+                             "since": digests by place of images that had been skipped}
+
+config.json has one digest of all of them. An image that could not be read then, and was skipped,
+may be another now, and variants are made of what it is now. Any other must be what it was.
+"""
+
+import json
+from typing import Any
+
+from dreamda_jax.data.content import identity
+from dreamda_jax.data.files import atomic, json_text, run_directory
+from dreamda_jax.data.sets import shards
+from dreamda_jax.data.sources.folder_walk import first_few
+from dreamda_jax.errors import UserError
+from dreamda_jax.generate.build import Generation
+
+_FILE = "seed_images.json"
+_FIELD = "source_content"
+
+
+def settings_of_run(parts: Generation) -> dict[str, Any]:
+    """The settings to compare with those a directory was begun with.
+
+    They say of the seed images what config.json says, where none but skipped ones have changed.
+
+    Raises:
+      UserError: others have changed; they are named.
+    """
+    begun = run_directory.recorded_settings(parts.layout.directory) or {}
+    recorded = begun.get("sha256", {}).get(_FIELD)
+    now, held = parts.content, _read(parts)
+    if now is None or held is None or recorded == parts.settings["sha256"][_FIELD]:
+        return parts.settings
+    first, since = held
+    names = parts.source.label_names
+    if len(first) != len(now.digests) or identity(names, first, now.notes) != recorded:
+        return parts.settings  # labels or captions differ, and the difference will be said
+    known = [since.get(place, one) for place, one in enumerate(first)]
+    pairs = enumerate(zip(known, now.digests, strict=True))
+    changed = [place for place, (old, new) in pairs if old != new]
+    strangers = sorted(set(changed) - _skipped(parts))
+    if strangers:
+        shown = first_few([parts.source[place].name for place in strangers[:3]])
+        raise UserError(
+            f"{len(strangers):,} of the {len(first):,} seed images are not those that "
+            f"{parts.layout.directory} was begun with, such as {shown}. Restore them, or give "
+            "another --config.output.path."
+        )
+    return {**parts.settings, "sha256": {**parts.settings["sha256"], _FIELD: recorded}}
+
+
+def remember(parts: Generation) -> None:
+    """Notes what the seed images of a run are; of one begun before, which have come since.
+
+    Raises:
+      UserError: the disk is full.
+    """
+    if parts.content is None:
+        return
+    held = _read(parts)
+    first = parts.content.digests if held is None else held[0]
+    if len(first) != len(parts.content.digests):
+        return
+    pairs = enumerate(zip(first, parts.content.digests, strict=True))
+    since = {place: new for place, (old, new) in pairs if old != new}
+    if held == (first, since):
+        return
+    content = {
+        "first": [one.hex() for one in first],
+        "since": {str(place): one.hex() for place, one in since.items()},
+    }
+    file = parts.layout.directory / _FILE
+    with atomic.disk_full_is_a_user_error(parts.layout.directory, needed=100 * len(first)):
+        atomic.write_atomically(file, json.dumps(content).encode())
+
+
+def _read(parts: Generation) -> tuple[list[bytes], dict[int, bytes]] | None:
+    """None where there is none, or it is damaged: config.json's digest alone decides then."""
+    try:
+        content = json_text.parse((parts.layout.directory / _FILE).read_bytes())
+        first = [bytes.fromhex(one) for one in content["first"]]
+        since = {int(place): bytes.fromhex(one) for place, one in content["since"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return first, since
+
+
+def _skipped(parts: Generation) -> set[int]:
+    layout = parts.layout
+    missing = shards.missing_shards(
+        layout, checksum=False, remove_damaged=False, report=lambda line: None
+    )
+    made = set(range(layout.num_shards)) - set(missing)
+    return {
+        entry["seed_id"] for shard in made for entry in shards.read_marker(layout, shard)["skipped"]
+    }
