@@ -43,7 +43,9 @@ def start(tmp_path, model, name, **changed):
 def test_a_second_start_compiles_nothing(tmp_path, micro_checkpoint):
     wanted, found = start(tmp_path, micro_checkpoint, "one")
     assert wanted > 1 + found
-    assert start(tmp_path, micro_checkpoint, "two") == (wanted, wanted)
+    again, found_again = start(tmp_path, micro_checkpoint, "two")
+    assert found_again == again
+    assert wanted - 2 <= again <= wanted  # the CPU's rate is measured once, by two programs
     kept = [path.relative_to(tmp_path) for path in (tmp_path / "cache").rglob("*-cache")]
     assert len(kept) == wanted - found
     assert all(str(path).startswith("cache/dreamda_jax/programs/cpu-") for path in kept)
@@ -55,7 +57,9 @@ def test_a_second_start_compiles_nothing(tmp_path, micro_checkpoint):
 def test_what_compiles_quickly_can_be_left_out(tmp_path, micro_checkpoint):
     least = {LEAST_TIME: "1e9"}
     wanted, _ = start(tmp_path, micro_checkpoint, "one", **least)
-    assert start(tmp_path, micro_checkpoint, "two", **least) == (wanted, 0)
+    again, found = start(tmp_path, micro_checkpoint, "two", **least)
+    assert wanted - 2 <= again <= wanted
+    assert found == 0
 
 
 def test_jax_s_own_settings_come_first(tmp_path, monkeypatch):
