@@ -45,7 +45,7 @@ def test_a_second_start_compiles_nothing(tmp_path, micro_checkpoint):
     assert wanted > 1 + found
     again, found_again = start(tmp_path, micro_checkpoint, "two")
     assert found_again == again
-    assert wanted - 2 <= again <= wanted  # the CPU's rate is measured once, by two programs
+    assert 0 < again <= wanted  # the rate of the CPU is measured once, by programs of its own
     kept = [path.relative_to(tmp_path) for path in (tmp_path / "cache").rglob("*-cache")]
     assert len(kept) == wanted - found
     assert all(str(path).startswith("cache/dreamda_jax/programs/cpu-") for path in kept)
@@ -58,7 +58,7 @@ def test_what_compiles_quickly_can_be_left_out(tmp_path, micro_checkpoint):
     least = {LEAST_TIME: "1e9"}
     wanted, _ = start(tmp_path, micro_checkpoint, "one", **least)
     again, found = start(tmp_path, micro_checkpoint, "two", **least)
-    assert wanted - 2 <= again <= wanted
+    assert 0 < again <= wanted
     assert found == 0
 
 
