@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.models.classifiers import registry
 from dreamda_jax.runtime import state
@@ -69,7 +70,7 @@ def forward_flops(program: Program, size: int) -> float:
     """FLOPs of the forward pass of a batch."""
     first = jax.eval_shape(program.first_state)
     images = jax.ShapeDtypeStruct((len(program.batch.labels), size, size, 3), jnp.float32)
-    rngs = {"dropout": jax.random.key(0)}
+    rngs = {"dropout": random_key.key(0)}
     kwargs: Any = {"train": True, "mutable": ["batch_stats"], "rngs": rngs}
     forward = functools.partial(program.module.apply, **kwargs)
     return count_flops(forward, first.variables, images)

@@ -32,6 +32,7 @@ from absl import flags
 from classifier_step import NUM_CLASSES, Program, forward_flops, make_program
 from reporting import machine, print_json, print_table
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry
@@ -109,7 +110,7 @@ def _program(architecture: registry.Architecture, augment: Augment, size: int) -
 
 def count_step(program: Program) -> tuple[float, float | None]:
     """FLOPs of a step, counted here and by XLA."""
-    arguments = (jax.random.key(0), jax.eval_shape(program.first_state), program.batch)
+    arguments = (random_key.key(0), jax.eval_shape(program.first_state), program.batch)
     xla = jax.jit(program.step).lower(*arguments).cost_analysis()
     # Not every backend analyses.
     return count_flops(program.step, *arguments), xla["flops"] if xla else None
@@ -120,7 +121,7 @@ def time_step(program: Program) -> tuple[float, float]:
     devices = mesh.training_mesh()
     whole = mesh.replicated(devices)
     compiled = jax.jit(program.step, donate_argnums=1, out_shardings=(whole, whole))
-    key, batch = jax.random.key(0), mesh.global_rows(devices, program.batch)
+    key, batch = random_key.key(0), mesh.global_rows(devices, program.batch)
     current = jax.block_until_ready(jax.jit(program.first_state, out_shardings=whole)())
 
     def step() -> Any:

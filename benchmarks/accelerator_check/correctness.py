@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.accelerator_check import timing, weights
 from benchmarks.accelerator_check.report import NO_TIME, Section
 from benchmarks.accelerator_check.setup import ROWS_OF_CHECK, Setup
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.diffusion.keys import seed_keys
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.synthesis.dreamda import DreamDA
@@ -190,6 +191,6 @@ def random_inputs(
         contexts=context(num_seeds, num_variants),
         source_context=empty,
         empty_context=empty,
-        keys=np.asarray(seed_keys(jax.random.key_data(jax.random.key(0)), np.arange(num_seeds))),
+        keys=np.asarray(seed_keys(random_key.raw_key(0), np.arange(num_seeds))),
         variants=np.arange(num_variants, dtype=np.int32),
     )

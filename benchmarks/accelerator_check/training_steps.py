@@ -15,6 +15,7 @@ from benchmarks import classifier_step
 from benchmarks.accelerator_check import ceilings, timing, weights
 from benchmarks.accelerator_check.report import NO_TIME, Section
 from benchmarks.accelerator_check.setup import Setup
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.finetune.adaptation import full
 from dreamda_jax.finetune.loss import Batch
@@ -86,7 +87,7 @@ def _classifier_step(setup: Setup) -> tuple[str, Step]:
     whole = meshes.replicated(mesh)
 
     def lower() -> tuple[Any, Any, Callable[[Any, Any], Any]]:
-        key = jax.device_put(jax.random.key(0), whole)
+        key = jax.device_put(random_key.key(0), whole)
         batch = meshes.global_rows(mesh, program.batch)
         state = jax.block_until_ready(jax.jit(program.first_state, out_shardings=whole)())
         jitted = jax.jit(program.step, donate_argnums=1, out_shardings=(whole, whole))
@@ -116,7 +117,7 @@ def _finetuning_step(setup: Setup) -> tuple[str, Step]:
     def lower() -> tuple[Any, Any, Callable[[Any, Any], Any]]:
         placed = meshes.global_rows(mesh, batch)
         frozen = {EMPTY: meshes.place(empty, meshes.replicated(mesh))}
-        key = jax.device_put(jax.random.key(0), meshes.replicated(mesh))
+        key = jax.device_put(random_key.key(0), meshes.replicated(mesh))
         state = jax.block_until_ready(programs.first_state(setup.unet(_DTYPE)))
         setup.drop(_DTYPE)
         lowered = programs.step.lower(frozen, key, state, placed)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.data.drawing import INK, PAPER, drawable, fit, save_png, thumbnail
 from dreamda_jax.finetune.build import Finetuning
 from dreamda_jax.finetune.prepare import Prepared
@@ -49,7 +50,7 @@ class Pictures:
 
     def _draw_noise(self, place: int) -> np.ndarray:
         shape = self._parts.model.latent_shape(self._parts.view.resolution)
-        key = jax.random.fold_in(jax.random.key(self._parts.job.seed), place)
+        key = jax.random.fold_in(random_key.key(self._parts.job.seed), place)
         return np.asarray(jax.random.normal(key, shape, jnp.float32))
 
     def file(self, step: int) -> Path:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.diffusion import error_bands, sample, schedule, steps
 from dreamda_jax.algorithms.diffusion.denoising_loss import Objective
 from dreamda_jax.algorithms.diffusion.loss_weights import loss_weights
@@ -92,7 +93,7 @@ class Programs:
         return jax.eval_shape(self._new_state, start)
 
     def _new_state(self, start: Mapping[str, Params]) -> TrainState:
-        trained = self._adaptation.init(jax.random.key(self._job.seed), start)
+        trained = self._adaptation.init(random_key.key(self._job.seed), start)
         return states.new_state(
             {"params": trained, "batch_stats": {}},
             self._optimizer,

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.data.files import atomic
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune import summary
@@ -97,7 +98,7 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
         pictures.draw(state)
     for name in set(prepared.start) - set(frozen):
         del prepared.start[name]  # the state holds a copy, and it is large
-    step = functools.partial(programs.step, frozen, jax.random.key(job.seed))
+    step = functools.partial(programs.step, frozen, random_key.key(job.seed))
     batches = functools.partial(_batches, parts, programs, prepared)
     fitted = fit(
         parts.output,

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.data.files.mirror import Mirror
 from dreamda_jax.data.sets import dataset, production_log, shards
@@ -165,7 +165,7 @@ def make_missing(
     """
     image, synthesis = parts.image, parts.synthesis
     # All at once: one small compilation, whatever the size of the last batch.
-    root = jax.random.key_data(jax.random.key(synthesis.seed))
+    root = random_key.raw_key(synthesis.seed)
     keys = np.asarray(keys_lib.seed_keys(root, np.arange(parts.layout.num_seeds)))
     conditions = conditioning.open_conditions(
         parts, pipeline, params, keys, mine=mine, stop=stop, refresh=refresh

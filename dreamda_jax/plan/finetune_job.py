@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune.adaptation import Adaptation, full, low_rank, new_tokens
 from dreamda_jax.finetune.loss import Batch
@@ -77,7 +78,7 @@ def finetune_job(
         def lower() -> Any:
             return programs.step.lower(
                 frozen,
-                jax.eval_shape(jax.random.key, 0),
+                jax.eval_shape(random_key.key, 0),
                 state,
                 _batch(model, adaptation, batch_size, image.resolution, mesh),
             )
@@ -178,7 +179,7 @@ def _step_flops(
     """Of a whole step, rematerialised blocks counted as often as they are computed."""
     programs = Programs(model, adaptation, job, mesh)
     batch = _batch(model, adaptation, job.batch_size, resolution, mesh)
-    return count_flops(programs.step, frozen, jax.eval_shape(jax.random.key, 0), state, batch)
+    return count_flops(programs.step, frozen, jax.eval_shape(random_key.key, 0), state, batch)
 
 
 def _picture_flops(model: StableDiffusion, resolution: int, job: Finetune) -> float:

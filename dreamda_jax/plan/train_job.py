@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.augment.policy import Augment
 from dreamda_jax.algorithms.selftrain import semi_supervised
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
@@ -189,7 +190,7 @@ class _Step:
         return count_flops(self._stage.step, self._key(), self.state, self._batch(batch_size))
 
     def _key(self) -> Any:
-        return jax.eval_shape(jax.random.key, 0)
+        return jax.eval_shape(random_key.key, 0)
 
     def _batch(self, batch_size: int) -> Any:
         side = self._parts.canvas

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.runtime import chips
+from dreamda_jax.runtime import chips, exported_settings
 
 _AXIS = "devices"
 _ROW_AXES = ("data", "fsdp")
@@ -28,9 +28,12 @@ _MIN_SHARDED = 1 << 12  # elements; smaller arrays cost more in messages than th
 def start() -> None:
     """Starts JAX's devices, which its first use would do as well, in words a person can act on.
 
+    What the environment says of JAX's numbers is set aside first; see `exported_settings`.
+
     Raises:
       UserError: those that JAX_PLATFORMS asks for are not there, or do not start.
     """
+    exported_settings.fix()
     try:
         jax.local_devices()
     except Exception as error:  # an AssertionError without words where CUDA's plug-in is missing

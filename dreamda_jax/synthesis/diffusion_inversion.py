@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.diffusion import denoising_loss
 from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.algorithms.diffusion.keys import RawKeys, Stream
@@ -140,7 +141,9 @@ class DiffusionInversion(FromNoise):
         def step(state: Any, number: Any) -> tuple[Any, jax.Array]:
             embeddings, moments = state
             step_keys = jax.vmap(
-                lambda key: jax.random.fold_in(jax.random.fold_in(key, number), Stream.LEARNING)
+                lambda raw: jax.random.fold_in(
+                    jax.random.fold_in(random_key.typed(raw), number), Stream.LEARNING
+                )
             )(own)
             gradient, losses = jax.grad(self.losses, argnums=2, has_aux=True)(
                 *(model, params, embeddings, learning.mean, learning.std, step_keys)

@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.stable_diffusion import model as stable_diffusion
 from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.runtime import exported_settings
 from dreamda_jax.synthesis import presets
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.dreamda import DreamDA
@@ -92,7 +93,7 @@ class DreamDAPipeline:
           params: as `from_pretrained` returned them.
           images: uint8 [b, h, w, 3], or b PIL images of one size.
           prompts: one for all images or one for each.
-          key: the root of every random draw: a JAX key.
+          key: the root of every random draw: a JAX key of threefry2x32, JAX's default.
           num_variants: n, how many variants of each image.
           variants: their numbers, where only some are wanted; default 0 … n-1.
           seed_ids: the images' ids; default 0 … b-1. An image with the same key, id and variant
@@ -126,19 +127,20 @@ class DreamDAPipeline:
         method = DreamDA(**(presets.preset(preset) | options)) if method is None else method
         method.check(self.model)
         embeddings = self.embeddings(params).get(["", method.source_prompt, *prompts])
-        root = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        outputs = self.dispatch(
-            params,
-            method,
-            images=images,
-            contexts=np.stack([[embeddings[prompt]] * len(numbers) for prompt in prompts]),
-            source_context=embeddings[method.source_prompt],
-            empty_context=embeddings[""],
-            keys=np.asarray(keys_lib.seed_keys(root, ids)),
-            variants=numbers,
-            seeds_per_device=-(-count // mesh.local_device_count()),
-            keep_trajectory=return_trajectory,
-        )
+        root = random_key.raw_data(key)
+        with exported_settings.fixed_layout():
+            outputs = self.dispatch(
+                params,
+                method,
+                images=images,
+                contexts=np.stack([[embeddings[prompt]] * len(numbers) for prompt in prompts]),
+                source_context=embeddings[method.source_prompt],
+                empty_context=embeddings[""],
+                keys=np.asarray(keys_lib.seed_keys(root, ids)),
+                variants=numbers,
+                seeds_per_device=-(-count // mesh.local_device_count()),
+                keep_trajectory=return_trajectory,
+            )
         return self.collect(outputs, count)
 
     def embeddings(self, params: Params) -> Embeddings:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and Flax take seconds that --help should not cost
@@ -96,7 +97,7 @@ def _summary(parts: "build.Training") -> str:
     module = programs.open_module(parts)
     variables = jax.eval_shape(
         functools.partial(initial_variables, module, image_size=parts.image_size),
-        jax.random.key(0),
+        random_key.key(0),
     )
     images = jax.ShapeDtypeStruct((1, parts.image_size, parts.image_size, 3), jax.numpy.float32)
     forward = flops.count_flops(functools.partial(module.apply, train=False), variables, images)

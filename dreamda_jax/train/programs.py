@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.data.evaluation_stream import EvaluationBatch
 from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime import devices, loop, program_notes
@@ -49,7 +50,7 @@ class Programs:
         self._parts = parts
         make = functools.partial(initial_variables, self.module, image_size=parts.image_size)
         self._initial = jax.jit(make, out_shardings=devices.replicated(self.mesh))
-        self.variable_shapes = jax.eval_shape(make, jax.random.key(0))
+        self.variable_shapes = jax.eval_shape(make, random_key.key(0))
         self._evaluate = self.evaluate_step(self.classify)
 
     def classify(self, variables: Params, images: jax.Array) -> Any:

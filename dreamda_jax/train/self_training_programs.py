@@ -8,6 +8,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.augment import policy
 from dreamda_jax.algorithms.selftrain import heads as auxiliary
 from dreamda_jax.algorithms.selftrain.amst import stage1_loss
@@ -139,7 +140,7 @@ class SelfTrainingPrograms(Programs):
             params = variables["params"]
             features = self._features(classifier_of(variables), images)
             logits = [
-                auxiliary.head_logits(head, features, jax.random.key(0), dropout_rate=0.0)
+                auxiliary.head_logits(head, features, random_key.key(0), dropout_rate=0.0)
                 for head in params["heads"].values()
             ]
             return jnp.mean(jax.nn.softmax(jnp.concatenate(logits)), axis=0)
@@ -250,4 +251,4 @@ def stage_key(
       what: draws from it.
       round_number: from 1 where the part is repeated in every round.
     """
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _PLACES[what]), round_number)
+    return jax.random.fold_in(jax.random.fold_in(random_key.key(seed), _PLACES[what]), round_number)

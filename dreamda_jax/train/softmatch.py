@@ -5,9 +5,9 @@ import functools
 import threading
 from collections.abc import Generator
 
-import jax
 import numpy as np
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.selftrain.semi_supervised import Batch
 from dreamda_jax.data import sources
 from dreamda_jax.data.sources.subset import draw_labelled
@@ -57,7 +57,7 @@ class SoftMatchTraining:
             fitted = output.fit(
                 output.directory,
                 stage.first_state(variables, programs.confidence()),
-                stage.of(jax.random.key(output.seed)),
+                stage.of(random_key.key(output.seed)),
                 functools.partial(self._batches, labelled, output.seed),
                 validate=best.validate,
                 num_steps=parts.num_steps,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.augment import policy
 from dreamda_jax.runtime import devices
 from dreamda_jax.train.build import Training
@@ -113,7 +114,7 @@ class SupervisedTraining:
             fitted = output.fit(
                 output.directory,
                 self.stage.first_state(self._programs.first_variables(output.seed), None),
-                self.stage.of(jax.random.key(output.seed)),
+                self.stage.of(random_key.key(output.seed)),
                 functools.partial(self._batches, output.seed),
                 validate=best.validate,
                 num_steps=parts.num_steps,

@@ -93,6 +93,17 @@ def test_call_with_a_trajectory(loaded, images):
     assert (other.images != out.images).any()
 
 
+def test_the_callers_layout_of_random_bits_changes_nothing(loaded, images):
+    made = []
+    for partitionable in (True, False):
+        pipeline = DreamDAPipeline(loaded[0].model)  # which has compiled nothing
+        with jax.threefry_partitionable(partitionable):
+            key = jax.random.key(3)
+            out = pipeline(loaded[1], images[:1], "a bag", key, num_variants=1, **OPTIONS)
+        made.append(out.images)
+    np.testing.assert_array_equal(*made)
+
+
 def test_bad_arguments(loaded, images):
     pipeline, params = loaded
     key = jax.random.key(0)

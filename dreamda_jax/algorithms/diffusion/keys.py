@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt
 
+from dreamda_jax.algorithms import random_key
 from dreamda_jax.types import AnyArray
 
 RawKeys = UInt[AnyArray, "r 2"]
@@ -38,17 +39,17 @@ class Stream(enum.IntEnum):
 
 def seed_keys(root: UInt[AnyArray, "2"], seed_ids: Int[AnyArray, "r"]) -> RawKeys:
     """One key per seed image id: what a record stores as `key`."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(root, seed_ids)
+    return jax.vmap(random_key.fold_in, (None, 0))(root, seed_ids)
 
 
 def own_keys(keys: RawKeys) -> RawKeys:
     """The seeds' own streams, shared by all their variants."""
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, 0)
+    return jax.vmap(random_key.fold_in, (0, None))(keys, 0)
 
 
 def variant_keys(keys: RawKeys, variants: Int[AnyArray, "n"]) -> UInt[Array, "r n 2"]:
     """One key for each seed and variant."""
-    across = jax.vmap(jax.random.fold_in, (None, 0))
+    across = jax.vmap(random_key.fold_in, (None, 0))
     return jax.vmap(across, (0, None))(keys, variants + 1)
 
 
@@ -74,7 +75,7 @@ def _draw(
     shape: tuple[int, ...],
 ) -> Float[Array, "r ..."]:
     def draw(key: UInt[AnyArray, "2"]) -> jax.Array:
-        key = jax.random.fold_in(jax.random.fold_in(key, timestep), stream)
-        return distribution(key, shape, jnp.float32)
+        of_step = jax.random.fold_in(random_key.typed(key), timestep)
+        return distribution(jax.random.fold_in(of_step, stream), shape, jnp.float32)
 
     return jax.vmap(draw)(keys)
