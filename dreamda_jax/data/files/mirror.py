@@ -9,9 +9,10 @@ marks first. Nothing else is removed: other hosts may write to the same director
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from dreamda_jax.data.files.fetched import Fetched, Object
 from dreamda_jax.data.files.object_store import ObjectStore
 from dreamda_jax.errors import UserError
 
@@ -35,34 +36,54 @@ class Mirror:
 
     Attributes:
       up_to_date: whether the last push brought everything there.
+      fetched: which version of each object is here.
     """
 
     def __init__(self, store: ObjectStore, directory: Path) -> None:
         self.store, self.directory = store, directory
+        self.fetched = Fetched(directory)
         self._sent: dict[str, tuple[int, int]] = {}  # size and time of what is the same there
         self._turn = threading.Lock()
         self.up_to_date = True
 
-    def pull(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
+    def pull(
+        self,
+        wanted: Callable[[str], bool] = lambda name: True,
+        *,
+        announced: Callable[[dict[str, Object]], Iterable[str]] = iter,
+    ) -> set[str]:
         """Brings here what the store has; of checkpoints only those whose upload had ended.
 
         Args:
           wanted: by name, what is needed here.
+          announced: is given what has to be fetched, and yields the names while they are.
+
+        Returns:
+          Names of all that is there and wanted.
 
         Raises:
           UserError: the store cannot be reached or refuses, or the disk is full.
         """
         with self._turn:
-            names = self.store.list()
-            for name, size in sorted(names.items()):
-                if _NEVER.search(name) or not wanted(name) or _is_half_a_checkpoint(name, names):
-                    continue
-                local = self.directory / name
-                here = local.stat().st_size if local.exists() else -1
-                # Small files may have changed and kept their length.
-                if (here != size or size < 1_000_000) and not self.store.get(name, local):
-                    continue  # removed since it was listed
-                self._sent[name] = _state(local)
+            listed = self.store.list()
+            names = {
+                name: there
+                for name, there in sorted(listed.items())
+                if not _NEVER.search(name)
+                and wanted(name)
+                and not _is_half_a_checkpoint(name, listed)
+            }
+            behind = {n: there for n, there in names.items() if not self.fetched.has(n, there)}
+            gone = set()
+            for name in announced(behind):
+                if self.store.get(name, self.directory / name):
+                    self.fetched.add(name, names[name])
+                else:  # removed since it was listed
+                    gone.add(name)
+            for name in names.keys() - gone:
+                self._sent[name] = _state(self.directory / name)
+            self.fetched.save()
+            return names.keys() - gone
 
     def push(self) -> None:
         """Brings there what is new here, and removes there what was removed here.
@@ -78,12 +99,13 @@ class Mirror:
                 for name, state in ranks[rank].items():
                     if self._sent.get(name) != state:
                         with contextlib.suppress(FileNotFoundError):  # removed since
-                            self.store.put(self.directory / name, name)
+                            self.fetched.add(name, self.store.put(self.directory / name, name))
                             self._sent[name] = state
             gone = [name for name in self._sent if not (self.directory / name).exists()]
             for name in sorted(gone, key=_rank, reverse=True):
                 self.store.remove(name)
                 del self._sent[name]
+            self.fetched.save()
             self.up_to_date = True
 
     @contextlib.contextmanager
@@ -144,6 +166,6 @@ def _rank(name: str) -> int:
     return 0
 
 
-def _is_half_a_checkpoint(name: str, names: dict[str, int]) -> bool:
+def _is_half_a_checkpoint(name: str, names: dict[str, Object]) -> bool:
     step = _STEP.match(name)
     return step is not None and f"{step[1]}/{_CHECKPOINT_MARK}" not in names

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files.fetched import Object, version_of
 from dreamda_jax.errors import UserError
 
 _ATTEMPTS = 4
@@ -52,8 +53,8 @@ class ObjectStore:
             raise UserError(f"{url}: no object store is known as {kind}:// ({error})") from error
         self._root = str(self._root).rstrip("/")
 
-    def list(self) -> dict[str, int]:
-        """Bytes of every object below the directory, by its name in it; {} where there is none.
+    def list(self) -> dict[str, Object]:
+        """Every object below the directory, by its name in it; {} where there is none.
 
         It may be behind: an object written by another host may be missing for a while.
 
@@ -61,7 +62,7 @@ class ObjectStore:
           UserError: the store cannot be reached, or refuses; or a name leads out of the directory.
         """
 
-        def find() -> dict[str, int]:
+        def find() -> dict[str, Object]:
             self._fs.invalidate_cache()
             try:
                 found = self._fs.find(self._root, detail=True)
@@ -75,27 +76,29 @@ class ObjectStore:
                         "Remove that object."
                     )
             return {
-                name[cut:]: int(entry["size"] or 0)
+                name[cut:]: Object(int(entry["size"] or 0), version_of(entry))
                 for name, entry in found.items()
                 if entry.get("type", "file") == "file"  # below file:// there may be pipes
             }
 
         return self._attempt("listed", "", find)
 
-    def size(self, name: str) -> int | None:
-        """Bytes of an object, asked for itself and not from a listing; None: there is none.
+    def object(self, name: str) -> Object | None:
+        """An object, asked for itself and not from a listing; None: there is none.
 
         Raises:
           UserError: the store cannot be reached, or refuses.
         """
 
-        def info() -> int | None:
+        def info() -> Object | None:
             self._fs.invalidate_cache()
             try:
                 found = self._fs.info(self._at(name))
             except FileNotFoundError:
                 return None
-            return int(found["size"] or 0) if found.get("type", "file") == "file" else None
+            if found.get("type", "file") != "file":
+                return None
+            return Object(int(found["size"] or 0), version_of(found))
 
         return self._attempt("looked at", name, info)
 
@@ -118,24 +121,26 @@ class ObjectStore:
 
         return self._attempt("downloaded", name, download)
 
-    def put(self, local: Path, name: str) -> None:
-        """Uploads a file, replacing an object of that name.
+    def put(self, local: Path, name: str) -> Object:
+        """Uploads a file, replacing an object of that name, and returns what is there then.
 
         Raises:
           FileNotFoundError: the file is gone.
           UserError: the store cannot be reached, refuses, or keeps another number of bytes.
         """
 
-        def upload() -> None:
+        def upload() -> Object:
             expected = local.stat().st_size
             self._fs.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
             self._fs.put_file(str(local), self._at(name))
-            found = self.size(name)
+            found = self.object(name)
             # A file that grows meanwhile, such as a log, arrives as it was or a little longer.
-            if found is None or found < expected:
-                raise OSError(f"{expected:,} bytes were sent and {found or 0:,} arrived")
+            if found is None or found.size < expected:
+                arrived = 0 if found is None else found.size
+                raise OSError(f"{expected:,} bytes were sent and {arrived:,} arrived")
+            return found
 
-        self._attempt("uploaded", name, upload)
+        return self._attempt("uploaded", name, upload)
 
     def remove(self, name: str) -> None:
         """Removes an object; it may be gone already.

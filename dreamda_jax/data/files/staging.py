@@ -9,6 +9,7 @@ it: weights that are found there are believed.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -17,6 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
+import tqdm
+
+from dreamda_jax.data.files import atomic
+from dreamda_jax.data.files.fetched import Fetched, Object
 from dreamda_jax.data.files.mirror import Mirror
 from dreamda_jax.data.files.object_store import is_remote, open_store
 from dreamda_jax.data.files.private import cache_home, check_place, private_directory
@@ -93,7 +98,12 @@ def mirrored(
 
 def _clear(mirror: Mirror) -> None:
     if mirror.up_to_date:
-        shutil.rmtree(mirror.directory, ignore_errors=True)
+        _empty(mirror)
+
+
+def _empty(mirror: Mirror) -> None:
+    mirror.fetched.forget()
+    shutil.rmtree(mirror.directory, ignore_errors=True)
 
 
 def _forget_another_run(mirror: Mirror) -> None:
@@ -102,7 +112,7 @@ def _forget_another_run(mirror: Mirror) -> None:
     known = mirror.store.get("config.json", there)
     same = known and here.exists() and here.read_bytes() == there.read_bytes()
     if not same:
-        shutil.rmtree(mirror.directory, ignore_errors=True)
+        _empty(mirror)
     mirror.directory.mkdir(parents=True, exist_ok=True)
     there.unlink(missing_ok=True)
 
@@ -111,22 +121,45 @@ def _fetched(address: str) -> Path:
     """What is at an address, brought here; a file, or a directory with all that is in it."""
     parent, _, name = address.rpartition("/")
     target = _place("inputs", address) / name
-    size = None if parent.endswith(":/") else open_store(parent).size(name)
-    if size is not None:
-        here = target.stat().st_size if target.is_file() else -1
-        if here != size or size < 1_000_000:
-            open_store(parent).get(name, target)
+    there = None if parent.endswith(":/") else open_store(parent).object(name)
+    if there is not None:
+        fetched = Fetched(target.parent)
+        if not fetched.has(name, there):
+            for _ in _with_a_bar(address, {name: there}):
+                open_store(parent).get(name, target)
+            fetched.add(name, there)
+            fetched.save()
         return target
-    store = open_store(address)
-    if not (objects := store.list()):
+    mirror = Mirror(open_store(address), target)
+    names = mirror.pull(announced=functools.partial(_with_a_bar, address))
+    if not names:
         raise UserError(f"{address}: there is nothing at this address.")
-    print(
-        f"fetching    {shown(address)}, {len(objects):,} files, "
-        f"{sum(objects.values()) / 1e6:,.1f} MB",
-        flush=True,
-    )
-    Mirror(store, target).pull()
+    _remove_all_but(names, target)
     return target
+
+
+def _with_a_bar(address: str, behind: dict[str, Object]) -> Iterator[str]:
+    if not behind:
+        return
+    size = sum(there.size for there in behind.values())
+    print(f"fetching    {shown(address)}, {len(behind):,} files, {size / 1e6:,.1f} MB", flush=True)
+    with tqdm.tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        for name, there in behind.items():
+            yield name
+            bar.update(there.size)
+
+
+def _remove_all_but(names: set[str], directory: Path) -> None:
+    """What was removed there is not to be read here; of a class no empty folder either."""
+    for path in sorted(directory.rglob("*"), reverse=True):
+        if path.is_dir():
+            with contextlib.suppress(OSError):  # it holds something
+                path.rmdir()
+        elif (
+            path.relative_to(directory).as_posix() not in names
+            and not path.name.startswith(atomic.PREFIX)  # another process is fetching it
+        ):
+            path.unlink(missing_ok=True)
 
 
 def _place(kind: str, name: str) -> Path:

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from dreamda_jax.data.files import object_store, staging
+from dreamda_jax.data.files.fetched import Object
 from dreamda_jax.data.files.mirror import Mirror, is_no_checkpoint
 from dreamda_jax.data.files.object_store import ObjectStore, is_remote
 from dreamda_jax.errors import UserError
@@ -73,7 +74,7 @@ def test_an_upload_that_keeps_failing_leaves_no_mark_and_is_told(mirror):
 def test_an_upload_that_arrives_short_is_noticed(mirror, monkeypatch):
     write(mirror.directory, {"a.bin": b"12345"})
     monkeypatch.setattr(object_store, "_FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(mirror.store, "size", lambda name: 3)
+    monkeypatch.setattr(mirror.store, "object", lambda name: Object(3, "1"))
     with pytest.raises(UserError, match="5 bytes were sent and 3 arrived"):
         mirror.push()
 
@@ -92,7 +93,7 @@ def test_marks_go_up_after_everything_they_speak_of(mirror, monkeypatch):
     order = []
     put = mirror.store.put
     monkeypatch.setattr(
-        mirror.store, "put", lambda local, name: (order.append(name), put(local, name))
+        mirror.store, "put", lambda local, name: (order.append(name), put(local, name))[1]
     )
     mirror.push()
     place = {name: order.index(name) for name in names}
@@ -108,8 +109,9 @@ def test_a_mark_that_appears_while_a_push_is_under_way_waits_for_the_next(mirror
     put = mirror.store.put
 
     def put_and_write(local, name):
-        put(local, name)
+        there = put(local, name)
         write(mirror.directory, {"late": b"2", "done/late.json": b"{}"})
+        return there
 
     monkeypatch.setattr(mirror.store, "put", put_and_write)
     mirror.push()
@@ -124,7 +126,7 @@ def test_only_what_changed_is_sent_and_what_was_removed_is_removed(mirror, monke
     sent = []
     put = mirror.store.put
     monkeypatch.setattr(
-        mirror.store, "put", lambda local, name: (sent.append(name), put(local, name))
+        mirror.store, "put", lambda local, name: (sent.append(name), put(local, name))[1]
     )
     write(mirror.directory, {"a": b"changed"})
     (mirror.directory / "b").unlink()
@@ -166,7 +168,7 @@ def test_what_a_listing_still_shows_may_be_gone(mirror, tmp_path, monkeypatch):
     write(mirror.directory, {"a": b"1", "b": b"2"})
     mirror.push()
     again = Mirror(ObjectStore(BUCKET), tmp_path / "again")
-    stale = {**again.store.list(), "gone": 7}
+    stale = {**again.store.list(), "gone": Object(7, "1")}
     monkeypatch.setattr(again.store, "list", lambda: stale)
     again.pull()
     assert sorted(path.name for path in again.directory.iterdir()) == ["a", "b"]
