@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.algorithms import random_key
-from dreamda_jax.algorithms.augment.policy import Augment
+from dreamda_jax.algorithms.augment.options import Augment
 from dreamda_jax.models.classifiers import registry
+from dreamda_jax.options.training import Recipe
 from dreamda_jax.runtime import state
 from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.runtime.step import TrainingStep, make_step
-from dreamda_jax.train import recipes, supervised
+from dreamda_jax.train import supervised
+from dreamda_jax.train.optimizer import learning_rate_schedule, make_optimizer
 
 NUM_CLASSES = 1000
 
@@ -41,9 +43,9 @@ def make_program(
       batch_size: images of a step, over all devices.
       dtype: of the computation, "float32" or "bfloat16".
     """
-    recipe = recipes.Recipe()
-    schedule = recipes.learning_rate_schedule(recipe, steps_per_epoch=100, num_steps=10_000)
-    sgd = recipes.make_optimizer(recipe, schedule)
+    recipe = Recipe()
+    schedule = learning_rate_schedule(recipe, steps_per_epoch=100, num_steps=10_000)
+    sgd = make_optimizer(recipe, schedule)
     module = architecture.build(NUM_CLASSES, getattr(jnp, dtype))
     loss = supervised.supervised_loss(
         module,

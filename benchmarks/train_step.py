@@ -33,7 +33,7 @@ from classifier_step import NUM_CLASSES, Program, forward_flops, make_program
 from reporting import machine, print_json, print_table
 
 from dreamda_jax.algorithms import random_key
-from dreamda_jax.algorithms.augment.policy import Augment
+from dreamda_jax.algorithms.augment.options import Augment
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry
 from dreamda_jax.models.classifiers.resnet_tiny import DEPTHS, STEM_WIDTH, WIDTHS

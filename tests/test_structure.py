@@ -21,14 +21,15 @@ FILES = {
 ENTRY_POINTS = sorted(
     path.parent.name if path.stem == "__main__" else path.stem
     for path in FILES.values()
-    if "command_line.run(main)" in path.read_text()
+    if "command_line.run(main" in path.read_text()
 )
 JOBS = {"generate", "finetune", "train", "evaluate", "prompts", "reproduce", "export"}
 LEVELS = [
     {"printable"},
     {"errors", "types"},
     {"algorithms", "data", "settings"},
-    {"runtime", "models"},
+    {"options"},
+    {"configs", "runtime", "models"},
     {"synthesis"},
     JOBS,
     {"plan"},
@@ -107,7 +108,7 @@ def test_data_settings_and_prompts_load_without_jax():
     modules = [
         "dreamda_jax." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for file in FILES
-        if own_room(file) in ("data", "settings", "prompts")
+        if own_room(file) in ("data", "settings", "options", "prompts")
     ]
     lines = [
         "import importlib, sys",

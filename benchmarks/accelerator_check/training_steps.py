@@ -16,12 +16,12 @@ from benchmarks.accelerator_check import ceilings, timing, weights
 from benchmarks.accelerator_check.report import NO_TIME, Section
 from benchmarks.accelerator_check.setup import Setup
 from dreamda_jax.algorithms import random_key
-from dreamda_jax.algorithms.augment.policy import Augment
+from dreamda_jax.algorithms.augment.options import Augment
 from dreamda_jax.finetune.adaptation import full
 from dreamda_jax.finetune.loss import Batch
-from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.finetune.programs import EMPTY, Programs
 from dreamda_jax.models.classifiers import registry
+from dreamda_jax.options.finetune import Finetune
 from dreamda_jax.runtime import devices as meshes
 
 TITLE = "a step of training and of fine-tuning"

@@ -38,8 +38,10 @@ from dreamda_jax.data import prompts, sources
 from dreamda_jax.data.sets import shards
 from dreamda_jax.generate import build, engine, run
 from dreamda_jax.models.tokenizer import load_tokenizer
+from dreamda_jax.options.checkpoints import Model
+from dreamda_jax.options.synthesis import Image, Loader, Output, Synthesis
 from dreamda_jax.runtime import devices as mesh
-from dreamda_jax.settings import binding, sections
+from dreamda_jax.settings import binding
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.method import Inputs
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
@@ -170,7 +172,7 @@ def _parts(
     """As `build.generation` makes them, but for a checkpoint's files, which there are none of."""
     bind = functools.partial(binding.bind, dict(config))
     source = sources.Spread(sources.open_source(kind="folder", path=str(images)), num_seeds)
-    synthesis = bind("synthesis", sections.Synthesis)
+    synthesis = bind("synthesis", Synthesis)
     method = build.open_method(config, label_names=source.label_names)
     given = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
     layout = shards.Layout.for_seeds(
@@ -190,11 +192,11 @@ def _parts(
             given, label_names=source.label_names, draw_seed=synthesis.seed
         ),
         layout=layout,
-        checkpoint=bind("model", sections.Model),
-        image=bind("image", sections.Image),
+        checkpoint=bind("model", Model),
+        image=bind("image", Image),
         synthesis=synthesis,
-        output=bind("output", sections.Output),
-        loader=bind("loader", sections.Loader),
+        output=bind("output", Output),
+        loader=bind("loader", Loader),
         notes=[],
         content=None,
     )

@@ -90,7 +90,11 @@ class Prompts:
 
 
 def open_prompts(
-    label_names: tuple[str, ...], *, template: str = "A photo of a {class}", file: str | None = None
+    label_names: tuple[str, ...],
+    /,
+    *,
+    template: str = "A photo of a {class}",
+    file: str | None = None,
 ) -> Prompts:
     """Decides every variant's prompt.
 
@@ -101,7 +105,8 @@ def open_prompts(
     Args:
       label_names: the classes, as the source names them.
       template: with `{class}` where the class name goes, or without.
-      file: jsonl, each line `{"file_name": …, "prompt": …}` or `{"class": …, "prompt": …}`.
+      file: jsonl, each line `{"file_name": …, "prompt": …}` or `{"class": …, "prompt": …}`; None:
+        none.
 
     Raises:
       UserError: the template has another placeholder, or the file cannot be read as described.

@@ -16,6 +16,7 @@ from typing import Any
 
 from absl import flags
 
+from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
 command_line.define_config_flag()
@@ -92,4 +93,4 @@ def _evaluate_here(
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, functools.partial(help.text, "evaluate"))

@@ -13,10 +13,13 @@ from dreamda_jax.data.sources import classes, open_held_out
 from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
-from dreamda_jax.evaluate.options import Evaluate
+from dreamda_jax.options.checkpoints import Clip
+from dreamda_jax.options.evaluate import Evaluate
+from dreamda_jax.options.sections import SECTIONS
+from dreamda_jax.options.synthesis import Image, Loader
 from dreamda_jax.runtime import devices, set_content
 from dreamda_jax.runtime.sweep import View
-from dreamda_jax.settings import binding, sections
+from dreamda_jax.settings import binding
 
 _MADE_BY_GENERATE = "dataset_info.json"
 
@@ -42,7 +45,7 @@ class Evaluation(NamedTuple):
     """
 
     options: Evaluate
-    clip: sections.Clip
+    clip: Clip
     label_names: tuple[str, ...]
     real: sources.Source
     synthetic: sources.Source
@@ -69,11 +72,11 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    binding.check_sections(config, sections.SECTIONS)
+    binding.check_sections(config, SECTIONS)
     bind = functools.partial(binding.bind, config)
     chosen = bind("evaluate", Evaluate)
-    image = bind("image", sections.Image)
-    loader = bind("loader", sections.Loader)
+    image = bind("image", Image)
+    loader = bind("loader", Loader)
     directory = staging.local(synthetic or config["output"]["path"])
     judged = _open(directory, what="synthetic")
     compared = _open(staging.local(real), what="real") if real else _open_source(config)
@@ -93,7 +96,7 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
     match = functools.partial(classes.match_classes, names)
     return Evaluation(
         options=chosen,
-        clip=bind("clip", sections.Clip),
+        clip=bind("clip", Clip),
         label_names=names,
         real=match(compared, what="the real set"),
         synthetic=match(judged, what="the synthetic set"),

@@ -8,7 +8,7 @@ import numpy as np
 from dreamda_jax.algorithms.metrics import clip_score, fid, jackknife, kid, mmd
 from dreamda_jax.algorithms.metrics.intervals import Estimate, mean_estimate
 from dreamda_jax.algorithms.metrics.precision_recall import precision_recall
-from dreamda_jax.evaluate.options import Evaluate
+from dreamda_jax.options.evaluate import Evaluate
 
 _FID_GROUPS = 20
 _NAN = float("nan")

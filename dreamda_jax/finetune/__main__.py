@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
@@ -145,4 +146,4 @@ def _disk_bytes(state: Any, params: Any) -> int:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, functools.partial(help.text, "finetune"))

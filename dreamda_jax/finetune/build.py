@@ -13,13 +13,16 @@ from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources.classes import check_labels
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
-from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.models.stable_diffusion import checkpoint_files
+from dreamda_jax.options.checkpoints import Model
+from dreamda_jax.options.finetune import Finetune
+from dreamda_jax.options.sections import SECTIONS
+from dreamda_jax.options.synthesis import Image, Loader
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime import set_content
 from dreamda_jax.runtime.heartbeat import waiting
 from dreamda_jax.runtime.sweep import View
-from dreamda_jax.settings import binding, sections
+from dreamda_jax.settings import binding
 
 if TYPE_CHECKING:
     from dreamda_jax.finetune.adaptation import Adaptation
@@ -64,7 +67,7 @@ class Finetuning(NamedTuple):
     class_prompts: list[str]
     tokens: list[list[str]]
     view: View
-    checkpoint: sections.Model
+    checkpoint: Model
 
     @property
     def output(self) -> Path:
@@ -83,12 +86,12 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    binding.check_sections(config, sections.SECTIONS)
+    binding.check_sections(config, SECTIONS)
     bind = functools.partial(binding.bind, config)
     job = bind("finetune", Finetune)
-    image = bind("image", sections.Image)
-    checkpoint = bind("model", sections.Model)
-    loader = bind("loader", sections.Loader)
+    image = bind("image", Image)
+    checkpoint = bind("model", Model)
+    loader = bind("loader", Loader)
     _check_devices(job)
     source = sources.open_source(**config["source"])
     check_labels(source)
@@ -125,9 +128,9 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     return Finetuning(
         settings,
         {
-            "model": binding.defaults(sections.Model),
+            "model": binding.defaults(Model),
             "source": sources.option_defaults(config["source"]["kind"]),
-            "image": binding.defaults(sections.Image),
+            "image": binding.defaults(Image),
             "prompt": binding.defaults(prompts.open_prompts),
             "finetune": binding.defaults(Finetune),
         },

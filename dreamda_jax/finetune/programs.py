@@ -20,8 +20,8 @@ from dreamda_jax.algorithms.diffusion.denoising_loss import Objective
 from dreamda_jax.algorithms.diffusion.loss_weights import loss_weights
 from dreamda_jax.finetune.adaptation import Adaptation
 from dreamda_jax.finetune.loss import NUM_BANDS, Batch, band_metrics, finetuning_loss
-from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+from dreamda_jax.options.finetune import Finetune
 from dreamda_jax.runtime import devices
 from dreamda_jax.runtime import state as states
 from dreamda_jax.runtime.state import TrainState

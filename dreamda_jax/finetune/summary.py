@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.overview import overview
-from dreamda_jax.finetune.options import Finetune
+from dreamda_jax.options.finetune import Finetune
 from dreamda_jax.runtime import forecast
 from dreamda_jax.runtime.readable import readable_bytes, readable_flops
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
@@ -156,4 +157,4 @@ def _summary(
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, functools.partial(help.text, "generate"))

@@ -15,22 +15,24 @@ from dreamda_jax.data.sets import shards
 from dreamda_jax.data.sources import readable_classes
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files
+from dreamda_jax.options.checkpoints import Clip, Model
+from dreamda_jax.options.sections import SECTIONS
+from dreamda_jax.options.synthesis import Image, Loader, Output, Synthesis
 from dreamda_jax.runtime import devices, set_content
 from dreamda_jax.runtime.heartbeat import waiting
-from dreamda_jax.settings import binding, sections
-from dreamda_jax.settings.sections import Clip
+from dreamda_jax.settings import binding
 
 if TYPE_CHECKING:
     from dreamda_jax.models.stable_diffusion.model import StableDiffusion
     from dreamda_jax.synthesis.method import Method
 
 _DEFAULTS: dict[str, Callable[..., Any]] = {
-    "model": sections.Model,
-    "image": sections.Image,
+    "model": Model,
+    "image": Image,
     "prompt": prompts.open_prompts,
-    "synthesis": sections.Synthesis,
-    "output": sections.Output,
-    "clip": sections.Clip,
+    "synthesis": Synthesis,
+    "output": Output,
+    "clip": Clip,
 }
 _SECTIONS = ("model", "source", "image", "prompt", "method", "synthesis", "output", "loader")
 
@@ -60,11 +62,11 @@ class Generation(NamedTuple):
     source: sources.Source
     choose_prompt: prompts.ChoosePrompt
     layout: shards.Layout
-    checkpoint: sections.Model
-    image: sections.Image
-    synthesis: sections.Synthesis
-    output: sections.Output
-    loader: sections.Loader
+    checkpoint: Model
+    image: Image
+    synthesis: Synthesis
+    output: Output
+    loader: Loader
     notes: list[str]
     content: Content | None
 
@@ -80,13 +82,13 @@ def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    binding.check_sections(config, sections.SECTIONS)
+    binding.check_sections(config, SECTIONS)
     bind = functools.partial(binding.bind, config)
-    image = bind("image", sections.Image)
-    synthesis = bind("synthesis", sections.Synthesis)
-    output = bind("output", sections.Output)
-    loader = bind("loader", sections.Loader)
-    checkpoint = bind("model", sections.Model)
+    image = bind("image", Image)
+    synthesis = bind("synthesis", Synthesis)
+    output = bind("output", Output)
+    loader = bind("loader", Loader)
+    checkpoint = bind("model", Model)
     source = sources.open_source(**config["source"])
     sources.refuse_output_inside(source, output.path)
     if 0 < synthesis.max_seeds < len(source):

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.options import help
 from dreamda_jax.plan import targets
 from dreamda_jax.settings import command_line
 
@@ -152,4 +153,4 @@ def _report(target: targets.Target, job: "Job", found: "Compiled | None") -> Non
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, functools.partial(help.text, "plan"))

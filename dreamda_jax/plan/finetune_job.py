@@ -12,16 +12,19 @@ from dreamda_jax.algorithms import random_key
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune.adaptation import Adaptation, full, low_rank, new_tokens
 from dreamda_jax.finetune.loss import Batch
-from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.finetune.programs import EMPTY, Programs
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, abstract_params
+from dreamda_jax.options.checkpoints import Model
+from dreamda_jax.options.finetune import Finetune
+from dreamda_jax.options.sections import SECTIONS
+from dreamda_jax.options.synthesis import Image
 from dreamda_jax.plan import stand_ins
 from dreamda_jax.plan.job import Job, Program, bytes_on_device, placed, shape, whole_bytes
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.runtime.readable import readable_flops
 from dreamda_jax.runtime.state import TrainState
-from dreamda_jax.settings import binding, sections
+from dreamda_jax.settings import binding
 
 
 def finetune_job(
@@ -43,10 +46,10 @@ def finetune_job(
       UserError: a field is unknown or does not fit, what it names is neither here nor known, or the
         batch cannot be shared by the devices.
     """
-    binding.check_sections(config, sections.SECTIONS)
+    binding.check_sections(config, SECTIONS)
     job = binding.bind(config, "finetune", Finetune)
-    image = binding.bind(config, "image", sections.Image)
-    checkpoint = binding.bind(config, "model", sections.Model)
+    image = binding.bind(config, "image", Image)
+    checkpoint = binding.bind(config, "model", Model)
     in_portions = len(devices) * job.accumulation
     if job.batch_size % in_portions:
         raise UserError(

@@ -8,12 +8,15 @@ import jax.numpy as jnp
 
 from dreamda_jax.generate import build, cost
 from dreamda_jax.models.stable_diffusion.model import abstract_params
+from dreamda_jax.options.checkpoints import Model
+from dreamda_jax.options.sections import SECTIONS
+from dreamda_jax.options.synthesis import Image, Output, Synthesis
 from dreamda_jax.plan import stand_ins
 from dreamda_jax.plan.devices import of_one_host
 from dreamda_jax.plan.job import Job, Program, whole_bytes
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime.readable import readable_flops
-from dreamda_jax.settings import binding, sections
+from dreamda_jax.settings import binding
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.types import Params
@@ -37,11 +40,11 @@ def generate_job(
     Raises:
       UserError: a field is unknown or does not fit, or what it names is neither here nor known.
     """
-    binding.check_sections(config, sections.SECTIONS)
-    image = binding.bind(config, "image", sections.Image)
-    synthesis = binding.bind(config, "synthesis", sections.Synthesis)
-    output = binding.bind(config, "output", sections.Output)
-    checkpoint = binding.bind(config, "model", sections.Model)
+    binding.check_sections(config, SECTIONS)
+    image = binding.bind(config, "image", Image)
+    synthesis = binding.bind(config, "synthesis", Synthesis)
+    output = binding.bind(config, "output", Output)
+    checkpoint = binding.bind(config, "model", Model)
     networks = stand_ins.open_networks(
         checkpoint.path, revision=checkpoint.revision, dtype=checkpoint.dtype
     )

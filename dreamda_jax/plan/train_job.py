@@ -10,19 +10,22 @@ import jax
 import numpy as np
 
 from dreamda_jax.algorithms import random_key
-from dreamda_jax.algorithms.augment.policy import Augment
+from dreamda_jax.algorithms.augment.options import Augment
 from dreamda_jax.algorithms.selftrain import semi_supervised
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry
+from dreamda_jax.options.classifier import Classifier, TrainingData
+from dreamda_jax.options.sections import SECTIONS
+from dreamda_jax.options.synthesis import Loader
 from dreamda_jax.plan import stand_ins
 from dreamda_jax.plan.job import Job, Program, bytes_on_device, placed, shape, whole_bytes
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.flops import count_flops
 from dreamda_jax.runtime.readable import readable_flops
-from dreamda_jax.settings import binding, sections
-from dreamda_jax.train import build, build_self_training, options, supervised
+from dreamda_jax.settings import binding
+from dreamda_jax.train import build, build_self_training, supervised
 from dreamda_jax.train.build import Training
 from dreamda_jax.train.methods import describe
 from dreamda_jax.train.programs import Programs, Stage
@@ -207,11 +210,11 @@ def _training(
     config: Mapping[str, Any], *, num_images: int | None, num_classes: int | None
 ) -> tuple[Training, list[str]]:
     """What `train.build.training` returns, with stand-ins for sets that are not here."""
-    binding.check_sections(config, sections.SECTIONS)
-    classifier = binding.bind(config, "classifier", options.Classifier)
-    data = binding.bind(config, "data", options.TrainingData)
+    binding.check_sections(config, SECTIONS)
+    classifier = binding.bind(config, "classifier", Classifier)
+    data = binding.bind(config, "data", TrainingData)
     augment = binding.bind(config, "augment", Augment)
-    loader = binding.bind(config, "loader", sections.Loader)
+    loader = binding.bind(config, "loader", Loader)
     job, recipe = build._job_and_recipe(config)
     train_on = {"amst": "mixed", "softmatch": "real"}.get(job.method, data.train_on)
     architecture = binding.choose(registry.ARCHITECTURES, classifier.name, "classifier.name")

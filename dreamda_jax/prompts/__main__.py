@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # what they import takes time that --help should not cost
@@ -96,4 +97,4 @@ def _fill(
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, functools.partial(help.text, "prompts"))

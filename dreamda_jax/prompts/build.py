@@ -14,14 +14,14 @@ from dreamda_jax.data.files.object_store import is_remote
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.data.sources import labels
 from dreamda_jax.errors import UserError
+from dreamda_jax.options.prompts import Prompts
+from dreamda_jax.options.sections import SECTIONS
 from dreamda_jax.prompts.chat import ChatClient
 from dreamda_jax.prompts.chat_writer import ChatWriter
-from dreamda_jax.prompts.options import Prompts
 from dreamda_jax.prompts.template import open_expander
 from dreamda_jax.prompts.validation import Validator
 from dreamda_jax.prompts.writer import Writer
 from dreamda_jax.settings import binding
-from dreamda_jax.settings.sections import SECTIONS
 
 _OF_ALL = ("writer", "min_words", "max_words")
 _OF_WRITER = {

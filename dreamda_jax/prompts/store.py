@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from dreamda_jax.data.files import atomic, json_text, run_settings
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
-from dreamda_jax.prompts.options import Prompts
+from dreamda_jax.options.prompts import Prompts
 from dreamda_jax.settings import binding
 
 try:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.options.prompts import Prompts
 from dreamda_jax.prompts.fill import Outcome
-from dreamda_jax.prompts.options import Prompts
 
 _EXAMPLES = 3
 _NAMED = 10  # classes in an error

@@ -24,6 +24,7 @@ from absl import flags
 from ml_collections.config_flags import config_flags
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # what --help should not wait for
@@ -124,4 +125,4 @@ def _reproduce(study: "Study", stop: threading.Event) -> int | None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, functools.partial(help.text, "reproduce"))

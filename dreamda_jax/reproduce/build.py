@@ -9,9 +9,12 @@ from dreamda_jax.data import sources
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.files.object_store import is_remote
 from dreamda_jax.errors import UserError
+from dreamda_jax.options.checkpoints import Model
+from dreamda_jax.options.sections import SECTIONS
+from dreamda_jax.options.synthesis import Image, Synthesis
 from dreamda_jax.reproduce import studies
 from dreamda_jax.reproduce.cells import EXPANSION, Cell, Setup, overridden_fields, wanted_stages
-from dreamda_jax.settings import binding, sections
+from dreamda_jax.settings import binding
 
 _DEFAULT_METHOD = "dreamda"
 _TRAINING = ("methods", "steps")
@@ -65,7 +68,7 @@ class Study(NamedTuple):
     cells: list[Cell]
     chosen: list[Cell]
     seeds: sources.Source
-    image: sections.Image
+    image: Image
     num_variants: int
     config: dict[str, Any]
 
@@ -84,9 +87,9 @@ def study(
       UserError: flags that do not fit the study or the network, an unknown cell, a training
         without a fixed number of steps, or a set that cannot be opened.
     """
-    binding.check_sections(config, sections.SECTIONS)
-    image = binding.bind(config, "image", sections.Image)
-    synthesis = binding.bind(config, "synthesis", sections.Synthesis)
+    binding.check_sections(config, SECTIONS)
+    image = binding.bind(config, "image", Image)
+    synthesis = binding.bind(config, "synthesis", Synthesis)
     output = flags.output or f"runs/reproduce_{flags.study}"
     if is_remote(output):
         raise UserError(f"--output={output}: a study needs a directory of this machine")
@@ -144,7 +147,7 @@ def _cells(config: Mapping[str, Any], flags: Flags) -> list[Cell]:
     scales = _scales(flags.scales)
     if flags.study == "scales":
         return studies.noise_scales(flags.file, scales)
-    model = binding.bind(config, "model", sections.Model)
+    model = binding.bind(config, "model", Model)
     blocks = studies.unet_blocks(model.path, revision=model.revision)
     return studies.sites(
         flags.file, blocks, chosen=tuple(dict.fromkeys(flags.sites)), scales=scales

@@ -4,7 +4,6 @@ Like the entry points, this file may know ml_collections; below it everything ta
 arguments.
 """
 
-import pathlib
 import re
 import sys
 import types
@@ -16,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.settings import failures, streams
+from dreamda_jax.settings import config_files, failures, streams
 
 FLAGS = flags.FLAGS
 _QUOTES = "\"'"
@@ -28,8 +27,8 @@ def define_config_flag() -> None:
         config_flags.DEFINE_config_file(
             "config",
             None,
-            "Configuration file, such as configs/fashion.py. Any field of it can be set as "
-            "--config.section.field=value.",
+            "Configuration: the name of one that comes with the package, such as fashion, or a "
+            "file. Any field of it can be set as --config.section.field=value.",
             lock_config=True,
         )
 
@@ -77,24 +76,31 @@ def read_config() -> dict[str, Any]:
     try:
         config = FLAGS.config
         if config is None:
-            raise UserError("no configuration given: add --config configs/fashion.py (or your own)")
+            raise UserError(
+                "no configuration given: add --config with a file of your own, or one of "
+                + ", ".join(config_files.names())
+            )
         return config.to_dict()
     except OSError as error:  # ml_collections keeps a file that did not load until it is used
         raise UserError(_not_loaded(error)) from error
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[[], int | None], options: Callable[[str | None], str] | None = None) -> None:
     """Parses the flags and runs `main`; the process exits with its result.
+
+    Args:
+      main: the command.
+      options: what --help says of the configuration's fields, of one section or of all.
 
     0 is success, 1 a `UserError` or what the system refuses (printed without a traceback), 2 flags
     that do not parse, 141 a reader of the output that went away.
     """
     failures.watch_streams()
     streams.show_only_printable()
-    if any(argument in ("--help", "-h", "-help") for argument in sys.argv[1:]):
+    if (asked := _asked_for_help(sys.argv[1:])) is not None:
         # absl's own --help exits with 1 and shows the flags of absl itself.
-        _guarded(lambda: print(_help(sys.modules["__main__"])), [])
-    _make_config_importable(sys.argv)
+        _guarded(lambda: print(_help(sys.modules["__main__"], options, asked or None)), [])
+    config_files.find(sys.argv)
     # JAX logs every accelerator it does not find; absl would print that.
     logging.set_verbosity(logging.WARNING)
     # Pillow's limit is half of ours, which refuses by the header alone.
@@ -102,7 +108,20 @@ def run(main: Callable[[], int | None]) -> None:
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
 
 
-def _help(module: types.ModuleType) -> str:
+def _asked_for_help(arguments: list[str]) -> str | None:
+    """The section that is asked about; "": all; None: nobody asks."""
+    for argument in arguments:
+        name, _, section = argument.partition("=")
+        if name in ("--help", "-h", "-help"):
+            return section
+    return None
+
+
+def _help(
+    module: types.ModuleType, options: Callable[[str | None], str] | None, section: str | None
+) -> str:
+    if section is not None and options is not None:
+        return options(section)
     lines = [(module.__doc__ or "").strip(), "", "Flags:"]
     own = FLAGS.get_key_flags_for_module(sys.argv[0])  # absl's name for the main module
     names = ("config", "dry_run", "verify", "coordinator_address", "num_processes", "process_id")
@@ -110,25 +129,21 @@ def _help(module: types.ModuleType) -> str:
     for flag in [*shared, *own]:
         default = "" if flag.default is None else f" (default: {flag.default})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")
+    if options is not None:
+        lines += [
+            "",
+            "Fields of a configuration, with their defaults before the file that --config names:",
+            "(--help=SECTION shows one section alone)",
+            "",
+            options(None),
+        ]
     return "\n".join(lines)
 
 
 def _not_loaded(error: OSError) -> str:
     tried = re.findall(r"Attempted \[.*?\]:\s*(\S+)", f"{error} {error.__cause__ or ''}")
     path = tried[-1] if tried else "the configuration"
-    return (
-        f"no configuration could be loaded from {path} (working directory {pathlib.Path.cwd()}): "
-        "give the path of a file such as configs/fashion.py"
-    )
-
-
-def _make_config_importable(argv: list[str]) -> None:
-    """Lets a configuration import its neighbours (`configs.defaults`) from anywhere."""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, _, value = argument.lstrip("-").partition("=")
-        if name == "config":
-            path = pathlib.Path((value or following).split(":")[0])
-            sys.path.append(str(path.resolve().parent.parent))
+    return config_files.not_found(path)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -142,7 +157,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         failures.fail(_not_loaded(error), code=1)
     except NameError as error:
         failures.fail(
-            f"a configuration is a Python file such as configs/fashion.py ({error})", code=2
+            f"a configuration is a name such as fashion, or a Python file ({error})", code=2
         )
     except (ImportError, AttributeError, TypeError, KeyError, ValueError, SyntaxError) as error:
         near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
@@ -151,7 +166,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         if isinstance(error, KeyError | AttributeError):
             failures.fail(
                 f"unknown config field {str(error).strip(_QUOTES)!r} (a method has options of its "
-                "own: configs/methods.py)",
+                "own: --help=method lists them)",
                 code=2,
             )
         failures.fail(f"configuration: {error}", code=2)

@@ -6,7 +6,6 @@ many domains, or with a guidance scale drawn anew for each image; and a set that
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from dreamda_jax.algorithms.diffusion.keys import Stream
 from dreamda_jax.data.prompts import ChoosePrompt, Subject
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.settings.checks import check_not_negative
+from dreamda_jax.options.methods import BagOfTricksOptions
 from dreamda_jax.synthesis.plain import FromNoise
 from dreamda_jax.synthesis.sampling import Rows
 
@@ -29,31 +28,8 @@ _TRICKS = ("class_prompt", "multi_domain", "random_guidance")  # variants of a m
 
 
 @dataclasses.dataclass(frozen=True)
-class BagOfTricks(FromNoise):
-    """Options of the method; all N steps are executed.
-
-    Attributes:
-      trick: "class_prompt" (the class name alone), "multi_domain" ("a <domain> of a <class>"),
-        "random_guidance" (section `prompt`'s prompts), or "merged": the variants of a seed take the
-        three in turn.
-      guidance_scale_min: of the scales that "random_guidance" draws, uniformly.
-      guidance_scale_max: of the same.
-    """
-
-    trick: Literal["class_prompt", "multi_domain", "random_guidance", "merged"] = "merged"
-    guidance_scale_min: float = 1.0
-    guidance_scale_max: float = 5.0
-
-    name: ClassVar[str] = "bag_of_tricks"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_not_negative(self, "guidance_scale_min", "guidance_scale_max")
-        if self.guidance_scale_max < self.guidance_scale_min:
-            raise ValueError(
-                f"guidance_scale_max={self.guidance_scale_max} is below "
-                f"guidance_scale_min={self.guidance_scale_min}"
-            )
+class BagOfTricks(BagOfTricksOptions, FromNoise):
+    """The method; its options are explained in `BagOfTricksOptions`."""
 
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""

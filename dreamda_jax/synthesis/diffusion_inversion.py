@@ -8,8 +8,7 @@ guidance is away from the mean of all embeddings.
 
 import dataclasses
 import functools
-import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from dreamda_jax.algorithms.diffusion.keys import RawKeys, Stream
 from dreamda_jax.algorithms.diffusion.loss_weights import loss_weights
 from dreamda_jax.algorithms.diffusion.schedule import noise_level
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.settings.checks import check_not_negative
+from dreamda_jax.options.methods import DiffusionInversionOptions
 from dreamda_jax.synthesis.method import Inputs
 from dreamda_jax.synthesis.plain import FromNoise
 from dreamda_jax.types import AnyArray, Context, Image, Latent, Params
@@ -51,42 +50,8 @@ class Learning(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class DiffusionInversion(FromNoise):
-    """Options of the method; the defaults are the release's. All N steps are executed.
-
-    Attributes:
-      num_tokens: l, of an image's embedding.
-      learning_steps: of AdamW, for each image; the release makes about 3,000. A prime number is a
-        bad choice: a call of the program makes equally many, at most 100.
-      learning_rate: of AdamW.
-      weight_decay: of AdamW.
-      interpolation: in [0, 1], how far an embedding is moved towards another of its class.
-      embedding_noise: standard deviation of the noise on an embedding.
-      guidance_scale: away from the mean embedding; 1 switches it off and halves the cost.
-    """
-
-    num_inference_steps: int = 100
-    eta: float = 1.0
-    guidance_scale: float = 2.0
-    num_tokens: int = 5
-    learning_steps: int = 3000
-    learning_rate: float = 0.03
-    weight_decay: float = 0.01
-    interpolation: float = 0.1
-    embedding_noise: float = 0.1
-
-    name: ClassVar[str] = "diffusion_inversion"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_not_negative(self, "weight_decay", "embedding_noise")
-        for name in ("num_tokens", "learning_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not 0 <= self.interpolation <= 1:
-            raise ValueError(f"interpolation must be in [0, 1], got {self.interpolation}")
+class DiffusionInversion(DiffusionInversionOptions, FromNoise):
+    """The method; its options are explained in `DiffusionInversionOptions`."""
 
     @property
     def uses_prompts(self) -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,83 +11,17 @@ import jax.numpy as jnp
 from dreamda_jax.algorithms.diffusion import inversion, keys, perturb, sample, steps
 from dreamda_jax.algorithms.diffusion.encoder_reuse import EncoderReuse
 from dreamda_jax.algorithms.diffusion.keys import Stream
-from dreamda_jax.algorithms.diffusion.schedule import NoiseLevel, Schedule, Solver
+from dreamda_jax.algorithms.diffusion.schedule import NoiseLevel, Schedule
 from dreamda_jax.models.stable_diffusion.model import UNET_BLOCKS, StableDiffusion
-from dreamda_jax.settings.checks import check_choices, check_not_negative
+from dreamda_jax.options.methods import LATENT_SITES, DreamDAOptions
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.synthesis.sampling import Guidance, in_passes, model_schedule, of_seeds
 from dreamda_jax.types import AnyArray, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class DreamDA(Method):
-    """Options of the method; the defaults are the paper's.
-
-    Attributes:
-      num_inference_steps: N, the length of the sub-sequence of timesteps.
-      strength: in (0, 1]; the last `int(N · strength)` steps are executed.
-      eta: in [0, 1]; 0 is deterministic DDIM. CycleDiffusion needs it above 0.
-      solver: "ddim" (the paper's), or "dpm++2m": of the second order, for few steps; with η = 1
-        its SDE, inverted by CycleDiffusion like DDIM, with η = 0 deterministic.
-      guidance_scale: classifier-free guidance of the variants; 1 switches it off and halves the
-        cost.
-      noise_scale: σ_h, standard deviation of the perturbation in the units of the site. 0 is none.
-      site: "bottleneck", "encoder_<i>", "decoder_<i>", "x_T", "x_t" (every step) or "x_0".
-      update_rule: "official" (the release's rule) or "asymmetric" (Eq. 6 as printed).
-      cfg_noise: "independent" noise for the unconditional and the conditional row, or "shared".
-      inversion: "cyclediffusion" or "ddim".
-      posterior_noise: "shared" by a seed's variants, or "redrawn" for each, which runs the source
-        chain once per variant instead of once per seed (CycleDiffusion only).
-      source_prompt: what the seed image shows, for the inversion.
-      source_guidance_scale: guidance of the inversion; without effect if the source prompt is
-        empty.
-      encoder_every: k; the U-Net's encoder runs at every k-th step only, its decoder at every
-        step (see `encoder_reuse`). 1 is the paper's method.
-      variants_per_pass: at most how many variants of a seed go through the U-Net together; 0 is
-        all. Passes are equal: of 10 variants, 5, 2 or 1 go together, not 4.
-    """
-
-    num_inference_steps: int = 100
-    strength: float = 0.8
-    eta: float = 1.0
-    solver: Solver = "ddim"
-    guidance_scale: float = 7.5
-    noise_scale: float = 3.0
-    site: str = "bottleneck"
-    update_rule: Literal["official", "asymmetric"] = "official"
-    cfg_noise: Literal["independent", "shared"] = "independent"
-    inversion: Literal["cyclediffusion", "ddim"] = "cyclediffusion"
-    posterior_noise: Literal["shared", "redrawn"] = "shared"
-    source_prompt: str = ""
-    source_guidance_scale: float = 1.0
-    encoder_every: int = 1
-    variants_per_pass: int = 0
-
-    name: ClassVar[str] = "dreamda"
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_not_negative(
-            self, "noise_scale", "guidance_scale", "source_guidance_scale", "variants_per_pass"
-        )
-        if self.update_rule == "asymmetric" and self.site in perturb.LATENT_SITES:
-            raise ValueError(
-                f"update_rule='asymmetric' needs a site inside the U-Net, not {self.site!r}: "
-                "a perturbed latent has no clean prediction beside it"
-            )
-        if self.encoder_every < 1:
-            raise ValueError(f"encoder_every must be 1 or more, got {self.encoder_every}")
-        if self.encoder_every > 1 and (self.site == "x_t" or self.site.startswith("encoder_")):
-            raise ValueError(
-                f"encoder_every={self.encoder_every} leaves the encoder out of most steps, so that "
-                f"site={self.site!r} would be perturbed in few of them: use encoder_every=1, or "
-                "another site"
-            )
-        if self.encoder_every > 1 and self.inversion == "ddim":
-            raise ValueError(
-                "inversion='ddim' calls the network in another order than the reverse process: "
-                "encoder_every above 1 needs inversion='cyclediffusion'"
-            )
+class DreamDA(DreamDAOptions, Method):
+    """The method; its options are explained in `DreamDAOptions`."""
 
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
@@ -97,7 +31,7 @@ class DreamDA(Method):
                 "CycleDiffusion divides by σ_t, which is 0 here: set eta above 0 (and use a "
                 "scheduler with set_alpha_to_one=false), or inversion='ddim'"
             )
-        if self.site not in perturb.LATENT_SITES:
+        if self.site not in LATENT_SITES:
             self.module_name(model)
         if self.guidance_scale != 1 or self.source_prompt == "":
             model.check_empty_prompt()
@@ -313,7 +247,7 @@ class Stages:
         def epsilon(output: jax.Array) -> jax.Array:
             return self._epsilon(guidance.combine(output), latents, level)
 
-        if options.site in perturb.LATENT_SITES:
+        if options.site in LATENT_SITES:
             output = network(all_latents, t, all_contexts)
             return sample.Noises(epsilon(output), None, jnp.mean(jnp.square(latents)))
         perturbed = perturb.perturbed_call(

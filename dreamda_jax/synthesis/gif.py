@@ -7,7 +7,7 @@ channel by channel, at random; one step along the sign of the gradient of a scor
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from dreamda_jax.data.prompts import ChoosePrompt, Subject
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.models.clip.encoder import Guide
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.settings.checks import check_not_negative
+from dreamda_jax.options.methods import GifOptions
 from dreamda_jax.synthesis.method import Inputs, Outputs
 from dreamda_jax.synthesis.sampling import Sampled, in_passes, rows_of
 from dreamda_jax.synthesis.sdedit import SDEdit
@@ -45,29 +45,11 @@ class Perturbation(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Gif(SDEdit):
-    """Options of the method beside SDEdit's; the defaults are the release's for Oxford-IIIT Pet.
+class Gif(GifOptions, SDEdit):
+    """The method; its options are explained in `GifOptions`."""
 
-    Attributes:
-      epsilon: ε, how far a latent may be moved.
-      step_size: of the one step on a and b, along the sign of the gradient.
-      prompt_style: "release" (a domain, an adjective and the class name, drawn for each image) or
-        "given" (those of section `prompt`).
-      clip: who scores; it is opened from section `clip` and no option.
-    """
-
-    guidance_scale: float = 50.0
-    strength: float = 0.7
-    epsilon: float = 0.8
-    step_size: float = 0.1
-    prompt_style: Literal["release", "given"] = "release"
     clip: Guide | None = dataclasses.field(default=None, compare=False, repr=False)
-
-    name: ClassVar[str] = "gif"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_not_negative(self, "epsilon", "step_size")
+    """Who scores; it is opened from section `clip` and no option."""
 
     @property
     def uses_prompts(self) -> bool:

@@ -17,9 +17,9 @@ from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.stable_diffusion import model as stable_diffusion
+from dreamda_jax.options import presets
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime import exported_settings
-from dreamda_jax.synthesis import presets
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.embeddings import Embeddings

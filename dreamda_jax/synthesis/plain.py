@@ -6,7 +6,7 @@ import jax
 
 from dreamda_jax.algorithms.diffusion.schedule import Schedule
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.settings.checks import check_choices, check_not_negative
+from dreamda_jax.options.methods import PlainOptions
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
 from dreamda_jax.synthesis.sampling import (
     Guidance,
@@ -21,25 +21,8 @@ from dreamda_jax.types import AnyArray, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class PlainMethod(Method):
-    """Options of sampling; the defaults are diffusers'.
-
-    Attributes:
-      num_inference_steps: N, the length of the sub-sequence of timesteps.
-      eta: in [0, 1]; 0 is deterministic DDIM, 1 has DDPM's variance.
-      guidance_scale: classifier-free guidance; 1 switches it off and halves the cost.
-      variants_per_pass: at most how many variants of a seed go through the networks together; 0 is
-        all.
-    """
-
-    num_inference_steps: int = 50
-    eta: float = 0.0
-    guidance_scale: float = 7.5
-    variants_per_pass: int = 0
-
-    def __post_init__(self) -> None:
-        check_choices(self)
-        check_not_negative(self, "guidance_scale", "variants_per_pass")
+class PlainMethod(PlainOptions, Method):
+    """A method that samples as diffusers does."""
 
     @property
     def executed_share(self) -> float:

@@ -4,10 +4,10 @@ This is diffusers' image-to-image pipeline.
 """
 
 import dataclasses
-from typing import ClassVar
 
 from dreamda_jax.algorithms.diffusion import steps
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+from dreamda_jax.options.methods import SDEditOptions
 from dreamda_jax.synthesis.method import Inputs, Outputs
 from dreamda_jax.synthesis.plain import PlainMethod
 from dreamda_jax.synthesis.sampling import (
@@ -24,17 +24,8 @@ from dreamda_jax.types import Latent, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class SDEdit(PlainMethod):
-    """Options of the method; the defaults are diffusers' image-to-image ones.
-
-    Attributes:
-      strength: in (0, 1]; the last `int(N · strength)` steps are executed. More is further from
-        the seed.
-    """
-
-    strength: float = 0.8
-
-    name: ClassVar[str] = "sdedit"
+class SDEdit(SDEditOptions, PlainMethod):
+    """The method; its options are explained in `SDEditOptions`."""
 
     @property
     def executed_share(self) -> float:

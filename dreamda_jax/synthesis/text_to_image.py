@@ -1,13 +1,11 @@
 """Stable Diffusion as it is: images from prompts alone; a seed gives its label and its keys."""
 
 import dataclasses
-from typing import ClassVar
 
+from dreamda_jax.options.methods import TextToImageOptions
 from dreamda_jax.synthesis.plain import FromNoise
 
 
 @dataclasses.dataclass(frozen=True)
-class TextToImage(FromNoise):
-    """The method with no options but those of sampling; all N steps are executed."""
-
-    name: ClassVar[str] = "text_to_image"
+class TextToImage(TextToImageOptions, FromNoise):
+    """The method; its options are explained in `TextToImageOptions`."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from dreamda_jax.algorithms import random_key
+from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and Flax take seconds that --help should not cost
@@ -143,4 +144,4 @@ def _finish(parts: "build.Training", results: "list[RunResult]", *, writes: bool
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, functools.partial(help.text, "train"))

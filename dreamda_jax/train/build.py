@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dreamda_jax.algorithms.augment.policy import Augment
-from dreamda_jax.algorithms.selftrain.consistency import Consistency
+from dreamda_jax.algorithms.augment.options import Augment
+from dreamda_jax.algorithms.selftrain.options import Consistency
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources import classes
@@ -15,13 +15,18 @@ from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.data.training_stream import epoch_length
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import registry, weight_files
+from dreamda_jax.options.checkpoints import Clip
+from dreamda_jax.options.classifier import Classifier, TrainingData
+from dreamda_jax.options.sections import SECTIONS
+from dreamda_jax.options.self_training import Amst, SoftMatch
+from dreamda_jax.options.synthesis import Loader
+from dreamda_jax.options.training import RECIPES, Recipe, Train
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime import set_content
-from dreamda_jax.settings import binding, sections
-from dreamda_jax.train import build_self_training, options
+from dreamda_jax.settings import binding
+from dreamda_jax.train import build_self_training
 from dreamda_jax.train.build_self_training import SelfTraining
 from dreamda_jax.train.held_out import held_out_sets, refuse_leaks
-from dreamda_jax.train.recipes import RECIPES, Recipe
 
 _SECTIONS = ("source", "classifier", "data", "augment", "train", "validation", "test")
 _RECIPE_FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
@@ -56,11 +61,11 @@ class Training(NamedTuple):
 
     settings: dict[str, Any]
     defaults: dict[str, dict[str, Any]]
-    job: options.Train
-    classifier: options.Classifier
-    data: options.TrainingData
+    job: Train
+    classifier: Classifier
+    data: TrainingData
     augment: Augment
-    loader: sections.Loader
+    loader: Loader
     recipe: Recipe
     architecture: registry.Architecture
     weights: str | None
@@ -96,12 +101,12 @@ def training(config: dict[str, Any], *, verify: bool = False) -> Training:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
         there.
     """
-    binding.check_sections(config, sections.SECTIONS)
+    binding.check_sections(config, SECTIONS)
     bind = functools.partial(binding.bind, config)
-    classifier = bind("classifier", options.Classifier)
-    data = bind("data", options.TrainingData)
+    classifier = bind("classifier", Classifier)
+    data = bind("data", TrainingData)
     augment = bind("augment", Augment)
-    loader = bind("loader", sections.Loader)
+    loader = bind("loader", Loader)
     job, recipe = _job_and_recipe(config)
     if job.method == "amst":
         data = dataclasses.replace(data, train_on="mixed")
@@ -166,18 +171,16 @@ def training(config: dict[str, Any], *, verify: bool = False) -> Training:
     )
 
 
-def _job_and_recipe(config: Mapping[str, Any]) -> tuple[options.Train, Recipe]:
+def _job_and_recipe(config: Mapping[str, Any]) -> tuple[Train, Recipe]:
     section = config.get("train", {})
     numbers = {k: v for k, v in section.items() if k in _RECIPE_FIELDS and v is not None}
     rest = {k: v for k, v in section.items() if k not in _RECIPE_FIELDS}
-    job = binding.bind({"train": rest}, "train", options.Train)
+    job = binding.bind({"train": rest}, "train", Train)
     named = dataclasses.asdict(binding.choose(RECIPES, job.recipe, "train.recipe"))
     return job, binding.bind({"train": {**named, **numbers}}, "train", Recipe)
 
 
-def _image_sizes(
-    classifier: options.Classifier, architecture: registry.Architecture
-) -> tuple[int, int]:
+def _image_sizes(classifier: Classifier, architecture: registry.Architecture) -> tuple[int, int]:
     """(side that the network sees, side to which images are decoded)."""
     image_size = classifier.image_size or architecture.image_size
     canvas = classifier.canvas or round(image_size * 8 / 7)
@@ -194,7 +197,7 @@ def _check_batch_size(batch_size: int, *, devices: int) -> None:
         )
 
 
-def _weights(classifier: options.Classifier, architecture: registry.Architecture) -> str | None:
+def _weights(classifier: Classifier, architecture: registry.Architecture) -> str | None:
     if classifier.weights == "scratch":
         return None
     if classifier.weights != "pretrained":
@@ -211,7 +214,7 @@ def _weights(classifier: options.Classifier, architecture: registry.Architecture
 
 
 def _training_sets(
-    config: Mapping[str, Any], data: options.TrainingData, directory: Path
+    config: Mapping[str, Any], data: TrainingData, directory: Path
 ) -> tuple[sources.Source | None, sources.Source | None]:
     real: sources.Source | None = None
     synthetic: sources.Source | None = None
@@ -253,13 +256,13 @@ def _defaults(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         **held_out,
         "source": sources.option_defaults(config["source"]["kind"]),
-        "train": {**binding.defaults(options.Train), **binding.defaults(Recipe)},
-        "classifier": binding.defaults(options.Classifier),
-        "data": binding.defaults(options.TrainingData),
+        "train": {**binding.defaults(Train), **binding.defaults(Recipe)},
+        "classifier": binding.defaults(Classifier),
+        "data": binding.defaults(TrainingData),
         "augment": binding.defaults(Augment),
         "strong": binding.defaults(Augment),
-        "amst": binding.defaults(options.Amst),
-        "softmatch": binding.defaults(options.SoftMatch),
+        "amst": binding.defaults(Amst),
+        "softmatch": binding.defaults(SoftMatch),
         "consistency": binding.defaults(Consistency),
-        "clip": binding.defaults(sections.Clip),
+        "clip": binding.defaults(Clip),
     }

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dreamda_jax.algorithms.augment.policy import Augment
-from dreamda_jax.algorithms.selftrain.consistency import Consistency
+from dreamda_jax.algorithms.augment.options import Augment
+from dreamda_jax.algorithms.selftrain.options import Consistency
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.regular import check_regular
@@ -15,8 +15,10 @@ from dreamda_jax.data.sources import subset, unlabelled
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.oracle import open_oracle
 from dreamda_jax.models.clip import files
-from dreamda_jax.settings import binding, sections
-from dreamda_jax.train import options
+from dreamda_jax.options.checkpoints import Clip
+from dreamda_jax.options.classifier import Audit
+from dreamda_jax.options.self_training import STRONG, Amst, SoftMatch
+from dreamda_jax.settings import binding
 
 SECTIONS = {
     "amst": ("strong", "amst", "consistency", "clip"),
@@ -39,10 +41,10 @@ class SelfTraining(NamedTuple):
 
     strong: Augment
     consistency: Consistency
-    amst: options.Amst
-    softmatch: options.SoftMatch
-    clip: sections.Clip
-    audit: options.Audit
+    amst: Amst
+    softmatch: SoftMatch
+    clip: Clip
+    audit: Audit
     unlabelled: sources.Source | None
     labels_digest: str | None
 
@@ -75,14 +77,10 @@ def self_training(
             "one, which has crop and flip only. Give rand_augment and random_erasing in section "
             "strong, such as --config.strong.random_erasing=0.5"
         )
-    given = {
-        "rand_augment": True,
-        "rand_augment_random_magnitude": True,
-        **config.get("strong", {}),
-    }
+    given = {**STRONG, **config.get("strong", {})}
     both = {**dataclasses.asdict(augment), **{k: v for k, v in given.items() if v is not None}}
     strong = binding.bind({"strong": both}, "strong", Augment)
-    amst = bind("amst", options.Amst)
+    amst = bind("amst", Amst)
     if amst.pseudo_labels not in LABELLINGS and not staging.local(amst.pseudo_labels).is_file():
         raise UserError(
             f"amst.pseudo_labels={amst.pseudo_labels!r} is neither one of "
@@ -95,9 +93,9 @@ def self_training(
         )
     subset.check_two_per_class(real)
     softmatch, clip, audit = (
-        bind("softmatch", options.SoftMatch),
-        bind("clip", sections.Clip),
-        bind("audit", options.Audit),
+        bind("softmatch", SoftMatch),
+        bind("clip", Clip),
+        bind("audit", Audit),
     )
     if method == "softmatch" and softmatch.num_labels:
         subset.draw_labelled(real, softmatch.num_labels, seed=0)  # raises if it cannot be

@@ -17,7 +17,7 @@ from dreamda_jax.runtime.state import TrainState, initial_variables, new_state
 from dreamda_jax.runtime.step import make_step
 from dreamda_jax.train import accuracy
 from dreamda_jax.train.build import Training
-from dreamda_jax.train.recipes import learning_rate_schedule, make_optimizer
+from dreamda_jax.train.optimizer import learning_rate_schedule, make_optimizer
 from dreamda_jax.types import Loss, Params
 
 

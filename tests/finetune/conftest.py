@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dreamda_jax.finetune import run
-from dreamda_jax.finetune.options import Finetune
+from dreamda_jax.options.finetune import Finetune
 
 _NOT_THE_PROGRAM = (
     *("output", "cache", "log_every", "checkpoint_every", "sample_every"),

@@ -18,10 +18,10 @@ import pytest
 from dreamda_jax.algorithms.diffusion import denoising_loss
 from dreamda_jax.finetune import programs
 from dreamda_jax.finetune.adaptation import full
-from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.finetune.programs import objective_of
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.weights.torch_layout import to_torch
+from dreamda_jax.options.finetune import Finetune
 from dreamda_jax.runtime.state import new_state
 from dreamda_jax.runtime.step import make_step
 from tests.support.make_checkpoint import make_tiny_sd2

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.finetune.options import Finetune
 from dreamda_jax.finetune.programs import ema_decay_schedule, learning_rate_schedule, make_optimizer
+from dreamda_jax.options.finetune import Finetune
 
 PEAK = 2e-3
 RATE = {"rtol": 1e-6, "atol": 1e-6 * PEAK}  # float32

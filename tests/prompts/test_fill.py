@@ -7,10 +7,10 @@ from typing import ClassVar
 import pytest
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.options.prompts import REQUEST
 from dreamda_jax.prompts import fill, store, summary
 from dreamda_jax.prompts.chat import ChatClient
 from dreamda_jax.prompts.chat_writer import ChatWriter
-from dreamda_jax.prompts.options import REQUEST
 from dreamda_jax.prompts.validation import Validator
 from dreamda_jax.prompts.wording import descriptions
 from dreamda_jax.runtime.progress import Progress

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from dreamda_jax.train import amst, softmatch, supervised
 from dreamda_jax.train.build import Training
+from dreamda_jax.train.optimizer import learning_rate_schedule
 from dreamda_jax.train.programs import Programs
-from dreamda_jax.train.recipes import learning_rate_schedule
 from dreamda_jax.train.self_training_programs import SelfTrainingPrograms
 
 _OF_AMST = ("dropout_rate", "orthogonality_weight", "multi_head", "num_passes", "label_view")

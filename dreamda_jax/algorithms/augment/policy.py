@@ -1,8 +1,4 @@
-"""Which augmentations a run uses, and the views of a batch that a classifier sees."""
-
-import dataclasses
-import math
-from typing import Literal
+"""The views of a batch that a classifier sees."""
 
 import jax
 import jax.numpy as jnp
@@ -17,64 +13,14 @@ from dreamda_jax.algorithms.augment.geometry import (
     random_resized_crop,
     random_shifted_crop,
 )
-from dreamda_jax.algorithms.augment.rand_augment import MAGNITUDES, rand_augment
+from dreamda_jax.algorithms.augment.options import Augment
+from dreamda_jax.algorithms.augment.rand_augment import rand_augment
 from dreamda_jax.types import AnyArray, Image
 
 Color = tuple[float, float, float]
 View = Float[Array, "b size size 3"]
 
-_CROPS = ("resized", "shifted", "none")
 _SHIFT = 8  # a shifted crop moves by up to 1/8 of the side: 4 pixels of CIFAR's 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Augment:
-    """What is done to training images, in this order.
-
-    Attributes:
-      crop: "resized" (a box of random area and aspect ratio, resized), "shifted" (the central crop,
-        moved by up to an eighth of its side, black beyond it) or "none" (the central crop).
-      crop_scale_min: smallest area of a resized crop, as a share of the image's.
-      flip: mirror half of the images.
-      rand_augment: apply random operations of colour and geometry.
-      rand_augment_ops: how many to each image.
-      rand_augment_magnitude: their strength, 0..30.
-      rand_augment_random_magnitude: draw each strength from 0 to `rand_augment_magnitude`, as in
-        the strong views of semi-supervised training.
-      random_erasing: probability of erasing a box.
-      cutmix: alpha of CutMix; 0 turns it off.
-      mixup: alpha of mixup; 0 turns it off. With both on each batch gets one of them, with equal
-        chance.
-
-    Raises:
-      ValueError: a value out of range; the message names the field.
-    """
-
-    crop: Literal["resized", "shifted", "none"] = "resized"
-    crop_scale_min: float = 0.08
-    flip: bool = True
-    rand_augment: bool = False
-    rand_augment_ops: int = 2
-    rand_augment_magnitude: int = 9
-    rand_augment_random_magnitude: bool = False
-    random_erasing: float = 0.0
-    cutmix: float = 0.0
-    mixup: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._check("crop", self.crop in _CROPS, f"one of {', '.join(map(repr, _CROPS))}")
-        self._check("crop_scale_min", 0 < self.crop_scale_min <= 1, "more than 0 and at most 1")
-        self._check("rand_augment_ops", self.rand_augment_ops >= 1, "at least 1")
-        in_range = 0 <= self.rand_augment_magnitude < MAGNITUDES
-        self._check("rand_augment_magnitude", in_range, f"from 0 to {MAGNITUDES - 1}")
-        self._check("random_erasing", 0 <= self.random_erasing <= 1, "a probability, 0 to 1")
-        for name in ("cutmix", "mixup"):
-            alpha = getattr(self, name)
-            self._check(name, 0 <= alpha < math.inf, "0 (off) or a positive number")
-
-    def _check(self, name: str, holds: bool, wanted: str) -> None:
-        if not holds:
-            raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
 
 def row_keys(key: Key[Array, ""], count: int) -> Key[Array, "count"]:

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from dreamda_jax.algorithms.augment import color, warp
+from dreamda_jax.algorithms.augment.options import MAGNITUDES
 from dreamda_jax.types import AnyArray, Image
 
-MAGNITUDES = 31
 """Strengths are numbered 0..30."""
 
 _WARPS = {

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from dreamda_jax.algorithms.selftrain import amst, losses
-from dreamda_jax.algorithms.selftrain.consistency import Consistency
+from dreamda_jax.algorithms.selftrain.consistency import consistency_weights
 from dreamda_jax.algorithms.selftrain.network import Network, interleave, separate
+from dreamda_jax.algorithms.selftrain.options import Consistency
 from dreamda_jax.algorithms.selftrain.softmatch import Confidence
 from dreamda_jax.types import AnyArray, Loss
 
@@ -133,7 +134,7 @@ def _consistency_term(
     consistency: Consistency, confidence: Confidence, weak: jax.Array, strong: jax.Array
 ) -> tuple[jax.Array, Confidence, dict[str, jax.Array]]:
     """Of the whole loss; the statistics with this batch in them; metrics."""
-    weights, confidence = consistency.weights(confidence, jax.nn.softmax(weak))
+    weights, confidence = consistency_weights(consistency, confidence, jax.nn.softmax(weak))
     target = losses.pseudo_target(weak, hard=consistency.hard, temperature=consistency.temperature)
     loss = jnp.mean(losses.consistency(strong, target, weights))
     metrics = {"consistency_loss": loss, "weight": jnp.mean(weights)}

@@ -18,8 +18,11 @@ class SampleSource:
     """One labelled split of the packaged fashion20 (Fashion-MNIST, 10 classes).
 
     `source[i].content` is uint8 [32, 32, 3]: the original 28x28 grey image with two black pixels
-    on every side, repeated to three channels. Splits: train (200 images), validation (1,000; the
-    one to choose settings on) and test (5,000).
+    on every side, repeated to three channels.
+
+    Args:
+      split: "train" (200 images), "validation" (1,000; the one to choose settings on) or "test"
+        (5,000).
 
     Raises:
       UserError: a split that does not exist or has no labels; a damaged installation.

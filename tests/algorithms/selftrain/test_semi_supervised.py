@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.algorithms.selftrain.consistency import Consistency
 from dreamda_jax.algorithms.selftrain.heads import MULTI_HEAD, SINGLE_HEAD
+from dreamda_jax.algorithms.selftrain.options import Consistency
 from dreamda_jax.algorithms.selftrain.semi_supervised import (
     Batch,
     HeadTraining,

@@ -14,8 +14,8 @@ from dreamda_jax.data.files.migrations import (
     command_today,
 )
 from dreamda_jax.data.files.run_settings import since_begun
+from dreamda_jax.options.synthesis import Synthesis
 from dreamda_jax.settings.binding import defaults
-from dreamda_jax.settings.sections import Synthesis
 from tests.support.paths import ROOT
 
 NOW = {"method": {"name": "dreamda", "strength": 0.8, "kind": "a"}, "image": {"resolution": 8}}

@@ -18,45 +18,42 @@ REQUEST = (
 
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """Who writes the descriptions, how many, and what they must be like.
-
-    Attributes:
-      writer: "chat" (an OpenAI-compatible endpoint, hosted or on this machine) or "template"
-        (sentences and word lists, offline).
-      per_class: descriptions of each class.
-      output: the jsonl file; continued if the same settings made it.
-      classes: text file with one class name a line; None: the classes of section `source`.
-      base_url: of the endpoint, such as http://localhost:8000/v1.
-      model: by the endpoint's name for it.
-      key_variable: environment variable that holds the endpoint's key; it need not be set.
-      request: the wording, with `{count}`, `{class}`, `{words}` and `{max_words}`; None: `REQUEST`.
-      batch: descriptions asked for in one request.
-      min_words: of a description.
-      max_words: of a description; 50 fit into CLIP's 77 tokens.
-      temperature: of sampling.
-      timeout: seconds to wait for an answer, until its last byte.
-      max_attempts: tries of a request that fails, and requests in a row for one class that bring
-        nothing of use.
-      seed: of "template".
-      attributes: JSON file with sentences and word lists in place of those of "template".
-    """
+    """Who writes the descriptions, how many, and what they must be like."""
 
     writer: Literal["chat", "template"] = "chat"
+    """Who writes: "chat" (an OpenAI-compatible endpoint, hosted or on this machine) or "template"
+    (sentences and word lists, offline)."""
     per_class: int = 20
+    """Descriptions of each class."""
     output: str = "runs/prompts.jsonl"
+    """The jsonl file; continued if the same settings made it."""
     classes: str | None = None
+    """Text file with one class name a line; None: the classes of section `source`."""
     base_url: str = "https://api.openai.com/v1"
+    """Of the endpoint, such as http://localhost:8000/v1."""
     model: str | None = None
+    """By the endpoint's name for it."""
     key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key; it need not be set."""
     request: str | None = None
+    """The wording, with `{count}`, `{class}`, `{words}` and `{max_words}`; None: `REQUEST`."""
     batch: int = 20
+    """Descriptions asked for in one request."""
     min_words: int = 15
+    """Of a description."""
     max_words: int = 50
+    """Of a description; 50 fit into CLIP's 77 tokens."""
     temperature: float = 1.0
+    """Of sampling."""
     timeout: float = 120.0
+    """Seconds to wait for an answer, until its last byte."""
     max_attempts: int = 5
+    """Tries of a request that fails, and requests in a row for one class that bring nothing of
+    use."""
     seed: int = 0
+    """Of "template"."""
     attributes: str | None = None
+    """JSON file with sentences and word lists in place of those of "template"."""
 
     def __post_init__(self) -> None:
         for name in ("per_class", "batch", "min_words", "max_attempts"):

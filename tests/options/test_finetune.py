@@ -2,7 +2,7 @@
 
 import pytest
 
-from dreamda_jax.finetune.options import Finetune
+from dreamda_jax.options.finetune import Finetune
 
 
 @pytest.mark.parametrize(

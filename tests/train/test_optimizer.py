@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamda_jax.train.recipes import RECIPES, Recipe, learning_rate_schedule, make_optimizer
+from dreamda_jax.options.training import RECIPES, Recipe
+from dreamda_jax.train.optimizer import learning_rate_schedule, make_optimizer
 from tests.support.paths import REFERENCE
 
 ARRAYS = np.load(REFERENCE / "optimizer.npz")

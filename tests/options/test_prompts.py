@@ -3,8 +3,8 @@ import threading
 import pytest
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.options.prompts import REQUEST, Prompts
 from dreamda_jax.prompts import build, wording
-from dreamda_jax.prompts.options import REQUEST, Prompts
 from dreamda_jax.prompts.writer import Ask
 from dreamda_jax.settings import binding
 

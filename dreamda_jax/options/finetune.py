@@ -14,82 +14,77 @@ _LEARNING_RATES: dict[str, float] = {"full": 1e-5, "lora": 1e-4, "textual_invers
 
 @dataclasses.dataclass(frozen=True)
 class Finetune:
-    """A fine-tuning job.
-
-    Attributes:
-      method: "full" (the whole U-Net), "lora" (its attention projections) or "textual_inversion" (a
-        new token per class, all networks frozen).
-      output: a new directory, or one that an interrupted run of the same configuration made.
-      cache: directory of latents and text embeddings, shared by all runs on the same images,
-        one of which computes them while no other does.
-      num_steps: optimizer steps.
-      batch_size: images of a step, over all devices.
-      accumulation: portions that a step takes its batch in, one after the other, to save memory.
-      learning_rate: its peak; None: 1e-5 (full), 1e-4 (lora), 5e-4 (textual_inversion).
-      schedule: "constant" or "cosine" to zero, after the warm-up.
-      warmup_steps: of linear warm-up from 0.
-      beta1: of AdamW.
-      beta2: of AdamW.
-      weight_decay: of AdamW, on all trained parameters.
-      clip_norm: largest global norm of the gradient; 0: not clipped.
-      ema_decay: of the average of the trained parameters, which is what is saved; it rises to this
-        as in diffusers, (1 + step) / (10 + step); 0: no average.
-      weighting: of noise levels in the loss: "p2" (the paper's), "min_snr" or "none".
-      p2_gamma: γ of "p2"; 1 or 0.5.
-      p2_k: k of "p2".
-      min_snr_gamma: γ of "min_snr".
-      flip: mirror half of the images.
-      prompt_dropout: share of images trained with the empty prompt, for guidance; not of
-        textual_inversion.
-      sample_posterior: draw from the VAE's posterior at every step, as diffusers does; else its
-        mean.
-      lora_rank: r of "lora".
-      lora_alpha: α of "lora"; the update is scaled by α/r.
-      num_vectors: tokens of each class, of "textual_inversion".
-      remat: compute activations twice rather than keep them: less memory, a third more time.
-      fsdp: over how many devices parameters, average and optimizer state are split; 0: all.
-      seed: of every random draw.
-      log_every: steps between two lines of the log.
-      checkpoint_every: steps between two checkpoints; 0: a tenth of all.
-      sample_every: steps between two sheets of pictures; 0: with each checkpoint.
-      num_samples: pictures on a sheet, prompts and noise always the same; 0: none.
-      sample_steps: DDIM steps of a picture.
-      sample_guidance_scale: of a picture.
-    """
+    """A fine-tuning job."""
 
     method: Method = "full"
+    """What is trained: "full" (the whole U-Net), "lora" (its attention projections) or
+    "textual_inversion" (a new token per class, all networks frozen)."""
     output: str = "runs/finetuned"
+    """A new directory, or one that an interrupted run of the same configuration made."""
     cache: str = "runs/latents"
+    """Directory of latents and text embeddings, shared by all runs on the same images, one of which
+    computes them while no other does."""
     num_steps: int = 1000
+    """Optimizer steps."""
     batch_size: int = 8
+    """Images of a step, over all devices."""
     accumulation: int = 1
+    """Portions that a step takes its batch in, one after the other, to save memory."""
     learning_rate: float | None = None
+    """Its peak; None: 1e-5 (full), 1e-4 (lora), 5e-4 (textual_inversion)."""
     schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate: "constant" or "cosine" to zero, after the warm-up."""
     warmup_steps: int = 50
+    """Of linear warm-up from 0."""
     beta1: float = 0.9
+    """Of AdamW."""
     beta2: float = 0.999
+    """Of AdamW."""
     weight_decay: float = 1e-2
+    """Of AdamW, on all trained parameters."""
     clip_norm: float = 1.0
+    """Largest global norm of the gradient; 0: not clipped."""
     ema_decay: float = 0.9999
+    """Of the average of the trained parameters, which is what is saved; it rises to this as in
+    diffusers, (1 + step) / (10 + step); 0: no average."""
     weighting: Weighting = "p2"
+    """Of noise levels in the loss: "p2" (the paper's), "min_snr" or "none"."""
     p2_gamma: float = 1.0
+    """γ of "p2"; 1 or 0.5."""
     p2_k: float = 1.0
+    """k of "p2"."""
     min_snr_gamma: float = 5.0
+    """γ of "min_snr"."""
     flip: bool = True
+    """Mirror half of the images."""
     prompt_dropout: float = 0.1
+    """Share of images trained with the empty prompt, for guidance; not of textual_inversion."""
     sample_posterior: bool = True
+    """Draw from the VAE's posterior at every step, as diffusers does; else its mean."""
     lora_rank: int = 8
+    """r of "lora"."""
     lora_alpha: float = 8.0
+    """α of "lora"; the update is scaled by α/r."""
     num_vectors: int = 1
+    """Tokens of each class, of "textual_inversion"."""
     remat: bool = True
+    """Compute activations twice rather than keep them: less memory, a third more time."""
     fsdp: int = 0
+    """Over how many devices parameters, average and optimizer state are split; 0: all."""
     seed: int = 0
+    """Of every random draw."""
     log_every: int = 10
+    """Steps between two lines of the log."""
     checkpoint_every: int = 0
+    """Steps between two checkpoints; 0: a tenth of all."""
     sample_every: int = 0
+    """Steps between two sheets of pictures; 0: with each checkpoint."""
     num_samples: int = 16
+    """Pictures on a sheet, prompts and noise always the same; 0: none."""
     sample_steps: int = 50
+    """DDIM steps of a picture."""
     sample_guidance_scale: float = 7.5
+    """Of a picture."""
 
     def __post_init__(self) -> None:
         at_least = {

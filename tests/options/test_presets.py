@@ -3,7 +3,7 @@
 import pytest
 
 from configs import fashion, methods, pets
-from dreamda_jax.synthesis import presets
+from dreamda_jax.options import presets
 from dreamda_jax.synthesis.dreamda import DreamDA
 
 

@@ -1,0 +1,1 @@
+"""Every option of every command: names, defaults, meanings and what they may be."""

@@ -1,0 +1,108 @@
+"""What an option is: its name, what it may be, its default and its meaning, read where it stands.
+
+The meaning of a dataclass's field is the string below it, that of a function's argument is its line
+under "Args:".
+"""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import re
+import textwrap
+import types
+import typing
+from typing import Any, NamedTuple
+
+
+class Field(NamedTuple):
+    """One option.
+
+    Attributes:
+      name: as a configuration has it.
+      kind: what it may be: a type, a union or a `Literal`.
+      default: its value where a configuration says nothing; None: none.
+      meaning: of its value, in a sentence or two.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    meaning: str
+
+    @property
+    def plain_kind(self) -> type:
+        """The type of the values other than None: str, int, float, bool or dict."""
+        kinds = [self.kind]
+        if typing.get_origin(self.kind) in (typing.Union, types.UnionType):
+            kinds = [kind for kind in typing.get_args(self.kind) if kind is not types.NoneType]
+        if typing.get_origin(kinds[0]) is typing.Literal:
+            return type(typing.get_args(kinds[0])[0])
+        plain = typing.get_origin(kinds[0]) or kinds[0]
+        return plain if plain in (str, int, float, bool) else str
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """What it may be, where that can be listed; () elsewhere."""
+        return typing.get_args(self.kind) if typing.get_origin(self.kind) is typing.Literal else ()
+
+
+@functools.cache
+def fields_of(record: Any) -> tuple[Field, ...]:
+    """The options of a dataclass, or of a function with keyword arguments, in their order.
+
+    Args:
+      record: the class or the function.
+    """
+    hints = typing.get_type_hints(record.__init__ if inspect.isclass(record) else record)
+    parameters = inspect.signature(record).parameters
+    if dataclasses.is_dataclass(record):
+        meanings = _below_fields(record)
+        # A field without a meaning is no option, such as what a builder opens.
+        names = [name for name in parameters if name in meanings]
+    else:
+        meanings = _under_args(record.__doc__)
+        names = [
+            name
+            for name, parameter in parameters.items()
+            if parameter.kind is not parameter.POSITIONAL_ONLY
+        ]
+    return tuple(
+        Field(name, hints.get(name, Any), _default(parameters[name]), meanings.get(name, ""))
+        for name in names
+    )
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    return None if parameter.default is parameter.empty else parameter.default
+
+
+def _below_fields(record: Any) -> dict[str, str]:
+    meanings: dict[str, str] = {}
+    for base in reversed(record.__mro__):
+        if not hasattr(base, "__dataclass_fields__"):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, below in zip(tree.body, tree.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                meanings[field.target.id] = " ".join(str(below.value.value).split())
+    return meanings
+
+
+def _under_args(docstring: str | None) -> dict[str, str]:
+    text = inspect.cleandoc(docstring or "")
+    block = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
+    meanings: dict[str, str] = {}
+    for line in textwrap.dedent(block[1]).splitlines() if block else ():
+        if begins := re.match(r"\*{0,2}(\w+): (.*)", line):
+            name = begins[1]
+            meanings[name] = begins[2]
+        elif line.strip():
+            meanings[name] += f" {line.strip()}"
+    return meanings
