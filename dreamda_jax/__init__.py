@@ -2,6 +2,7 @@
 
 import sys
 import types
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def _say_interrupted(
         sys.__excepthook__(kind, error, trace)
 
 
-# `python -m dreamda_jax.generate` is being started: Ctrl-C while it imports what it needs, before
-# `runtime.interrupt` listens, is one line too. The process still ends by the signal.
-if sys.argv[:1] == ["-m"]:
+# A command is being started (`python -m` or the console's): Ctrl-C while it imports what it needs,
+# before `runtime.interrupt` listens, is one line too. The process still ends by the signal.
+if sys.argv[:1] == ["-m"] or (sys.argv and Path(sys.argv[0]).stem == "dreamda"):
     sys.excepthook = _say_interrupted

@@ -24,12 +24,12 @@ from absl import flags
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.options import help
-from dreamda_jax.plan import targets
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax.plan.compiling import Compiled, TooLarge
     from dreamda_jax.plan.job import Job
+    from dreamda_jax.plan.targets import Target
 
 command_line.define_config_flag()
 _TARGET = flags.DEFINE_string(
@@ -67,6 +67,8 @@ def main() -> int:
         )
     if _PRICE.value is not None and not math.isfinite(_PRICE.value):
         raise UserError(f"--price_per_hour={_PRICE.value:g}: a finite number is needed")
+    from dreamda_jax.plan import targets
+
     name = _TARGET.value.strip().lower()
     target = None if name == "cpu" else targets.parse_target(name)
     pretended = target.num_devices if target and _FAST.value else 0
@@ -79,7 +81,7 @@ def main() -> int:
     return 0
 
 
-def _plan(config: dict[str, Any], target: targets.Target, devices: list[Any]) -> None:
+def _plan(config: dict[str, Any], target: "Target", devices: list[Any]) -> None:
     from dreamda_jax.plan import summary
     from dreamda_jax.plan.compiling import Compiled
     from dreamda_jax.plan.devices import with_measured_rates
@@ -126,7 +128,7 @@ def _compile(job: "Job", size: int) -> "Compiled | TooLarge":
     return found
 
 
-def _report(target: targets.Target, job: "Job", found: "Compiled | None") -> None:
+def _report(target: "Target", job: "Job", found: "Compiled | None") -> None:
     """What does not depend on whether it fits: speed, time, money, bytes."""
     from dreamda_jax.plan import roofline, summary
 

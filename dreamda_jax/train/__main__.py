@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from dreamda_jax.algorithms import random_key
 from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
@@ -89,6 +88,7 @@ def _train_here(
 def _summary(parts: "build.Training") -> str:
     import jax
 
+    from dreamda_jax.algorithms import random_key
     from dreamda_jax.runtime import devices, flops
     from dreamda_jax.runtime.state import initial_variables
     from dreamda_jax.train import programs, summary

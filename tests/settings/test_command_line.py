@@ -77,7 +77,7 @@ def test_misspelt_section_and_value():
         (["--config", "configs/fashon.py"], 1, "loaded from configs/fashon.py"),
         (["--config", "configs/fashon.py", "--config.method.eta=1"], 1, "configs/fashon.py"),
         (["--config", "pyproject.toml"], 2, "configuration"),
-        ([], 1, "add --config configs/fashion.py"),
+        ([], 1, "one of caltech101, cars, fashion"),
         (["--config", "configs/fashion.py", "--config.method.noise_scal=1"], 2, "'noise_scale'"),
         (["--config", "configs/fashion.py", "--config.method.noise_scale=big"], 2, "'big'"),
         (["--config", "configs/fashion.py:ddim"], 2, "configuration: unknown method 'ddim' (there"),
