@@ -270,6 +270,7 @@ def get_tfds_config(
             "name": name,
             "split": split,
             "data_dir": placeholder(str),  # default: ~/tensorflow_datasets
+            "grey_max": placeholder(float),  # what is white in 16-bit grey, such as 4095
         }
     )
     config.synthesis.num_variants = num_variants

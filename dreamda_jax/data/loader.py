@@ -41,7 +41,12 @@ class ReadImage:
         example = self.source[index]
         label = checked_label(self.source, example.name, example.label)
         try:
-            image = decode_image(example.content, resolution=self.resolution, crop=self.crop)
+            image = decode_image(
+                example.content,
+                resolution=self.resolution,
+                crop=self.crop,
+                grey_max=example.grey_max,
+            )
         except ImageError as error:
             return LabelledImage(label, None, f"{example.name}: {error}")
         return LabelledImage(label, image.pixels, "")
@@ -118,7 +123,12 @@ class _Decode:
     def __call__(self, index: int) -> Seed:
         example = self.source[index]
         try:
-            image = decode_image(example.content, resolution=self.resolution, crop=self.crop)
+            image = decode_image(
+                example.content,
+                resolution=self.resolution,
+                crop=self.crop,
+                grey_max=example.grey_max,
+            )
         except ImageError as error:
             return Seed(
                 example.index, example.name, example.label, example.text, None, str(error), False
