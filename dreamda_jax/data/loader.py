@@ -9,6 +9,7 @@ import numpy as np
 from dreamda_jax.data.read_ahead import read_ahead
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.classes import checked_label
+from dreamda_jax.data.tonal_range import is_narrow
 from dreamda_jax.data.transforms import Crop, ImageError, decode_image
 
 
@@ -66,6 +67,8 @@ class Seed(NamedTuple):
     """Short reason such as "truncated"; None if the image is good."""
     enlarged: bool
     """The original was smaller than the target on a side that counts."""
+    narrow: bool = False
+    """It uses under an eighth of the range from black to white."""
 
 
 def load_seeds(
@@ -142,4 +145,5 @@ class _Decode:
             None,
             # The short side decides for both ways of cropping.
             min(image.width, image.height) < self.resolution,
+            is_narrow(image.pixels),
         )

@@ -22,7 +22,8 @@ _PARTS = {
     *("images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "png", "pngs"),
     *("photos", "photo", "pictures", "rgb"),
     *("masks", "mask", "labels", "annotations", "annotation", "segmentation", "segmentations"),
-    *("trimaps", "bboxes", "boxes", "groundtruth", "gt", "xml", "xmls", "json", "depth"),
+    *("trimaps", "bboxes", "boxes", "groundtruth", "ground", "truth", "gt"),
+    *("xml", "xmls", "json", "depth"),
 }
 """What the parts of a set are called that has more than pictures."""
 _TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".xls", ".ods", ".mat", ".parquet")
