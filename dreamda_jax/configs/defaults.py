@@ -39,19 +39,21 @@ def as_config(fields: Iterable[Field]) -> ConfigDict:
     )
 
 
+def source_config(kind: str) -> ConfigDict:
+    """Section "source" of a kind: all of its options that a command line can give."""
+    fields = section_fields("source")[kind]
+    section = as_config(field for field in fields if field.is_plain)
+    section.kind = kind
+    return section
+
+
 def get_tfds_config(
     name: str, method: str, *, split: str, num_variants: int, test_split: str = "test"
 ) -> ConfigDict:
     """The same for an image classification set of TFDS, written to runs/<name>."""
     config = get_config(method)
-    config.source = ConfigDict(
-        {
-            "kind": "tfds",
-            "name": name,
-            "split": split,
-            "data_dir": placeholder(str),  # default: ~/tensorflow_datasets
-        }
-    )
+    config.source = source_config("tfds")
+    config.source.update({"name": name, "split": split})
     config.synthesis.num_variants = num_variants
     config.output.path = methods.output(method, f"runs/{name}")
     config.train.output = f"runs/{name}_classifier"

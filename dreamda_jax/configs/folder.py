@@ -11,7 +11,6 @@ Only the path has to be given. Ten variants of each image at 512 x 512 with Stab
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from dreamda_jax.configs import defaults, methods
 
@@ -19,7 +18,7 @@ from dreamda_jax.configs import defaults, methods
 def get_config(method: str = "dreamda") -> ConfigDict:
     """An image folder, expansion 10."""
     config = defaults.get_config(method)
-    config.source = ConfigDict({"kind": "folder", "path": placeholder(str)})
+    config.source = defaults.source_config("folder")
     config.output.path = methods.output(method, "runs/folder")
     config.train.output = "runs/folder_classifier"
     config.finetune.output = "runs/folder_finetuned"

@@ -35,7 +35,8 @@ class Content(NamedTuple):
 
     Attributes:
       digest: sha256 (hex) of the images in their order: files' bytes as they lie on the disk, or
-        pixels. Names and labels have no part in it, so a renamed folder keeps its features.
+        pixels, and what is white in them where the set says so. Names and labels have no part in
+        it, so a renamed folder keeps its features.
       labels: int32 [n].
       digests: of each image, sha256 (32 bytes).
       notes: what its label and caption add to the identity.
@@ -69,18 +70,18 @@ def read_content(
     notes: list[bytes] = []
     known = KnownDigests(verify=verify)
 
-    def read(place: int) -> tuple[bytes, int, str | None]:
+    def read(place: int) -> tuple[bytes, int, str | None, float | None]:
         example = source[place]
         label = checked_label(source, example.name, example.label)
-        return _hash(example.content, known), label, example.text
+        return _hash(example.content, known), label, example.text, example.grey_max
 
     places = iter(range(len(source)))
     with contextlib.ExitStack() as stack:
         stack.callback(known.save)  # what an interrupted start has read counts as well
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
         while chunk := list(itertools.islice(places, _CHUNK)):
-            for place, (one, label, text) in zip(chunk, pool.map(read, chunk), strict=True):
-                digest.update(one)
+            for place, (one, label, text, white) in zip(chunk, pool.map(read, chunk), strict=True):
+                digest.update(one if white is None else one + repr(float(white)).encode())
                 labels[place] = label
                 digests.append(one)
                 note = json.dumps([int(label), None if text is None else _composed(text)])

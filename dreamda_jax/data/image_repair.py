@@ -7,10 +7,11 @@ than eight bits in which white is 0, which Pillow reads as their negatives or no
 import struct
 import zlib
 
+from dreamda_jax.data import tiff_header
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _WORDS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # nothing of them is used; orientation is in eXIf
-_PHOTOMETRIC, _BITS = 262, 258
-_SHORT = 3
+_UNSIGNED = 1  # a TIFF's SampleFormat
 
 
 def without_words(content: bytes) -> bytes | None:
@@ -29,7 +30,37 @@ def without_words(content: bytes) -> bytes | None:
     return shorter if len(shorter) < len(content) else None
 
 
-def significant_bits(content: bytes) -> int | None:
+def stated_white(content: bytes) -> float | None:
+    """The highest value that grey of more than eight bits can have, as its file says.
+
+    A PNG by its sBIT chunk, a TIFF by samples of 9 to 15 bits or by its MaxSampleValue; a PNM
+    image, whose samples Pillow scales to sixteen bits. None where nothing is said.
+    """
+    if content[:2] in (b"P2", b"P5"):
+        return 65535.0
+    bits = _significant_bits(content)
+    if bits is not None:
+        return 2.0**bits - 1
+    header = tiff_header.read_header(content)
+    if header is None or header.first(tiff_header.SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED:
+        return None
+    bits, highest = header.first(tiff_header.BITS, 1), header.first(tiff_header.HIGHEST, 0)
+    if 8 < bits < 16:
+        return 2.0**bits - 1
+    return float(highest) if bits == 16 and 255 < highest < 65535 else None
+
+
+def has_unsigned_32_bits(content: bytes) -> bool:
+    """Whether it is a TIFF of 32-bit counts, which Pillow takes for signed ones."""
+    header = tiff_header.read_header(content)
+    return (
+        header is not None
+        and header.first(tiff_header.BITS, 1) == 32
+        and header.first(tiff_header.SAMPLE_FORMAT, _UNSIGNED) == _UNSIGNED
+    )
+
+
+def _significant_bits(content: bytes) -> int | None:
     """What the sBIT chunk of a grey PNG says: how many bits of each sample count."""
     if not content.startswith(_PNG) or content[25:26] not in (b"\0", b"\4"):
         return None  # colours have one range for each channel
@@ -54,27 +85,12 @@ def with_black_as_zero(content: bytes) -> bytes | None:
     Returns:
       The content whose pixels are those of the negative; None for all other files.
     """
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(content[:4])
-    if order is None or len(content) < 8:
+    header = tiff_header.read_header(content)
+    if header is None or header.tags.get(tiff_header.PHOTOMETRIC) != (0,):
         return None
-    try:
-        (start,) = struct.unpack_from(f"{order}I", content, 4)
-        (count,) = struct.unpack_from(f"{order}H", content, start)
-        place, bits = None, 1
-        for number in range(count):
-            entry = start + 2 + 12 * number
-            tag, kind, values = struct.unpack_from(f"{order}HHI", content, entry)
-            if tag not in (_PHOTOMETRIC, _BITS) or kind != _SHORT or values != 1:
-                continue
-            (value,) = struct.unpack_from(f"{order}H", content, entry + 8)
-            if tag == _BITS:
-                bits = value
-            elif value == 0:
-                place = entry + 8
-    except struct.error:
-        return None
-    if place is None or bits <= 8:
+    if len(header.tags.get(tiff_header.BITS, ())) != 1 or header.first(tiff_header.BITS, 1) <= 8:
         return None
     changed = bytearray(content)
-    struct.pack_into(f"{order}H", changed, place, 1)
+    place = header.places[tiff_header.PHOTOMETRIC]
+    struct.pack_into(f"{header.order}H", changed, place, 1)
     return bytes(changed)

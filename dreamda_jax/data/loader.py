@@ -9,6 +9,7 @@ import numpy as np
 from dreamda_jax.data.read_ahead import read_ahead
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.classes import checked_label
+from dreamda_jax.data.tonal_range import is_narrow
 from dreamda_jax.data.transforms import Crop, ImageError, decode_image
 
 
@@ -41,7 +42,12 @@ class ReadImage:
         example = self.source[index]
         label = checked_label(self.source, example.name, example.label)
         try:
-            image = decode_image(example.content, resolution=self.resolution, crop=self.crop)
+            image = decode_image(
+                example.content,
+                resolution=self.resolution,
+                crop=self.crop,
+                grey_max=example.grey_max,
+            )
         except ImageError as error:
             return LabelledImage(label, None, f"{example.name}: {error}")
         return LabelledImage(label, image.pixels, "")
@@ -61,6 +67,8 @@ class Seed(NamedTuple):
     """Short reason such as "truncated"; None if the image is good."""
     enlarged: bool
     """The original was smaller than the target on a side that counts."""
+    narrow: bool = False
+    """It uses under an eighth of the range from black to white."""
 
 
 def load_seeds(
@@ -118,7 +126,12 @@ class _Decode:
     def __call__(self, index: int) -> Seed:
         example = self.source[index]
         try:
-            image = decode_image(example.content, resolution=self.resolution, crop=self.crop)
+            image = decode_image(
+                example.content,
+                resolution=self.resolution,
+                crop=self.crop,
+                grey_max=example.grey_max,
+            )
         except ImageError as error:
             return Seed(
                 example.index, example.name, example.label, example.text, None, str(error), False
@@ -132,4 +145,5 @@ class _Decode:
             None,
             # The short side decides for both ways of cropping.
             min(image.width, image.height) < self.resolution,
+            is_narrow(image.pixels),
         )

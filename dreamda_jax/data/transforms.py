@@ -12,7 +12,7 @@ import struct
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dreamda_jax.data import image_memory, image_repair, wide_grey
 from dreamda_jax.data.image_kinds import ImageError, what_it_is
@@ -28,6 +28,7 @@ MAX_PIXELS = 178_956_970
 # whatever the content looks like, and an EPS file named .png would start Ghostscript.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+_AVIF = (b"ftypavif", b"ftypavis")
 _MAX_BYTES_PER_PIXEL = 8  # 16-bit RGBA, uncompressed: no honest file is larger
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -65,14 +66,16 @@ def decode_image(
     resolution: int,
     crop: Crop,
     max_pixels: int = MAX_PIXELS,
+    grey_max: float | None = None,
 ) -> DecodedImage:
     """Decodes an image, turns it upright and makes it square RGB.
 
     To RGB: EXIF orientation is applied; transparency is composited on white (the usual
     background of cut-out product pictures; the colour beneath is often garbage); grey is repeated;
     CMYK is converted without its colour profile; 16-bit grey is scaled from 0..65535, whatever its
-    contents, but from the range that a PNG's sBIT chunk names where all of them lie in it. 32-bit
-    integer and float images have no fixed range: see `wide_grey`. Animated images and
+    contents, but from the range that its file names (a PNG's sBIT, a TIFF's 9 to 15 bits or
+    MaxSampleValue) where all of them lie in it. 32-bit integer and float images have no fixed
+    range: see `wide_grey`. `grey_max` is the range of them all instead. Animated images and
     multi-page TIFFs give their first frame.
 
     No image takes more than about a gigabyte (`image_memory`): one of more than 40 million pixels
@@ -88,6 +91,7 @@ def decode_image(
       resolution: side of the result in pixels.
       crop: "center" or "squash".
       max_pixels: larger images are refused by their header, before any pixel is decoded.
+      grey_max: what is white in grey of more than eight bits; 0 is black. None: by the image.
 
     Returns:
       Pixels uint8 [resolution, resolution, 3], own memory, and the original's size.
@@ -107,7 +111,7 @@ def decode_image(
     else:
         if isinstance(content, pathlib.Path):
             content = _read(content, max_pixels)
-        image, (width, height) = _decode(content, max_pixels, resolution)
+        image, (width, height) = _decode(content, max_pixels, resolution, grey_max)
     try:
         return DecodedImage(_to_square(image, resolution, crop), width, height)
     except MemoryError as error:
@@ -145,7 +149,7 @@ def _read(path: pathlib.Path, max_pixels: int) -> bytes:
 
 
 def _decode(
-    content: bytes, max_pixels: int, resolution: int
+    content: bytes, max_pixels: int, resolution: int, grey_max: float | None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The image as upright RGB, perhaps reduced; and its own size."""
     if not content:
@@ -153,7 +157,7 @@ def _decode(
     negative = image_repair.with_black_as_zero(content)
     content = negative or content
     try:
-        image, size = _opened(content, max_pixels, resolution)
+        image, size = _opened(content, max_pixels, resolution, grey_max)
     except ImageError:
         raise
     except MemoryError as error:
@@ -161,28 +165,32 @@ def _decode(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(_bomb_reason(content)) from error
     except UnidentifiedImageError as error:
-        damaged = content.startswith(_SIGNATURES)
-        other = what_it_is(content) or "not an image"
-        raise ImageError("truncated (in its header)" if damaged else other) from error
+        cut = content.startswith(_SIGNATURES) or content[4:12] in _AVIF
+        usual = "truncated (in its header)" if cut else "not an image"
+        raise ImageError(what_it_is(content) or usual) from error
     # Pillow's decoders raise nearly anything on damaged input: OSError, SyntaxError, struct.error,
     # zlib.error, EOFError, IndexError. All bytes are in memory, so none of it is the disk's fault.
     except Exception as error:
         shorter = image_repair.without_words(content)
         if shorter is not None:  # its comments are too long for Pillow, or damaged
-            return _decode(shorter, max_pixels, resolution)
-        raise ImageError(_damage(error, content)) from error
+            return _decode(shorter, max_pixels, resolution, grey_max)
+        raise ImageError(what_it_is(content) or _damage(error, content)) from error
     return (ImageOps.invert(image) if negative else image), size
 
 
 def _opened(
-    content: bytes, max_pixels: int, resolution: int
+    content: bytes, max_pixels: int, resolution: int, grey_max: float | None
 ) -> tuple[Image.Image, tuple[int, int]]:
-    with Image.open(io.BytesIO(content), formats=_formats()) as image:
+    with Image.open(io.BytesIO(content), formats=_formats()) as opened:
+        image: Image.Image = opened
         _check_size(*image.size, max_pixels)
         if image_memory.needed_bytes(image, num_content=len(content)) > image_memory.MOST_BYTES:
             raise ImageError(_too_large(*image.size))
         image.load()
-        convert = functools.partial(_to_rgb, between=_grey_range(image, content))
+        if image.mode == "I" and image_repair.has_unsigned_32_bits(content):
+            image = wide_grey.as_unsigned(image)
+        between = _grey_range(image, content, grey_max)
+        convert = functools.partial(_to_rgb, between=between)
         # TIFF has been turned by `load` already and then reports no orientation.
         turned = _turn(image)
         size = image.size if turned is None else image.transpose(turned).size
@@ -233,7 +241,7 @@ def _damage(error: Exception, content: bytes) -> str:
     return f"damaged ({text or type(error).__name__})"[:200]
 
 
-def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
+def _turn(image: Image.Image) -> Image.Transpose | None:
     """What brings an image upright, by its EXIF orientation; None: it is."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
@@ -263,11 +271,15 @@ def _to_rgb(image: Image.Image, *, between: wide_grey.Range | None = None) -> Im
     return image.convert("RGB")
 
 
-def _grey_range(image: Image.Image, content: bytes) -> wide_grey.Range | None:
+def _grey_range(
+    image: Image.Image, content: bytes, grey_max: float | None
+) -> wide_grey.Range | None:
     """Of a whole image of grey of more than eight bits; None for all others."""
     if not wide_grey.is_wide(image.mode):
         return None
-    return wide_grey.range_of(image, significant_bits=image_repair.significant_bits(content))
+    if grey_max is not None:
+        return 0.0, float(grey_max)
+    return wide_grey.range_of(image, stated_white=image_repair.stated_white(content))
 
 
 def _from_array(pixels: np.ndarray, max_pixels: int) -> Image.Image:

@@ -61,13 +61,28 @@ def _evaluate(
 def _evaluate_here(
     config: dict[str, Any], given: dict[str, str | None], dry_run: bool, stop: threading.Event
 ) -> int | None:
+    from dreamda_jax.data.files import staging
+    from dreamda_jax.errors import UserError
     from dreamda_jax.evaluate import build, duration, examine, networks, report, summary
     from dreamda_jax.runtime import devices
 
     parts = build.evaluation(config, **given)
-    if not dry_run:
-        report.make_directory(parts.output)  # raises now rather than when all is computed
+    cache = staging.local(parts.options.cache)
+    report.refuse_foreign_directory(parts.output, cache=cache)
+    for line in build.check_classes(parts):
+        print(line)
+    settings: dict[str, Any] = {name: config[name] for name in ("evaluate", "clip")}
     used = networks.open_networks(parts)
+    if not dry_run:
+        try:
+            report.make_directory(parts.output)  # raises now rather than when all is computed
+        except UserError:
+            there = report.finished(parts.output, report.made_of(parts, used, settings))
+            if there is None:
+                raise
+            print("nothing left to do: the report is there, and of these images and settings")
+            print(summary.end(there, output=parts.output))
+            return 0
     print(
         summary.start(
             devices=devices.describe_devices(),
@@ -86,7 +101,6 @@ def _evaluate_here(
         return None
     if devices.process_index():
         return 0  # the first one reports
-    settings: dict[str, Any] = {name: config[name] for name in ("evaluate", "clip")}
     made = report.write_report(parts, used, sets, settings)
     print(summary.end(made, output=parts.output))
     return 0

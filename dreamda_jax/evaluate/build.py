@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dreamda_jax.data import sources
 from dreamda_jax.data.files import json_text, staging
 from dreamda_jax.data.files.object_store import is_remote
 from dreamda_jax.data.sets import training_results
-from dreamda_jax.data.sources import classes, open_held_out
+from dreamda_jax.data.sources import classes, open_held_out, readable_classes
 from dreamda_jax.data.sources.folder import open_folder
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
@@ -78,8 +78,11 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
     image = bind("image", Image)
     loader = bind("loader", Loader)
     directory = staging.local(synthetic or config["output"]["path"])
-    judged = _open(directory, what="synthetic")
-    compared = _open(staging.local(real), what="real") if real else _open_source(config)
+    taken = config["source"].get("classes", "auto")
+    judged = _open(directory, what="synthetic", taken=taken)
+    compared = (
+        _open(staging.local(real), what="real", taken=taken) if real else _open_source(config)
+    )
     if _same(compared, judged):
         raise UserError(
             f"the real and the synthetic images are the same set, {directory}: there is nothing to "
@@ -120,6 +123,25 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
     )
 
 
+def check_classes(parts: Evaluation) -> list[str]:
+    """Refuses sets with a class of which no image can be read.
+
+    Returns:
+      What else to say of them.
+
+    Raises:
+      UserError: there is such a class.
+    """
+    sets = {"real": parts.real, "synthetic": parts.synthetic, "test": parts.test}
+    return [
+        line
+        for name, source in sets.items()
+        for line in readable_classes.refuse_unreadable_classes(
+            source, what=f"the {name} images", begun=False
+        )
+    ]
+
+
 def report_path(given: str | None, synthetic: str) -> str:
     """Where the report goes: as given, or beside the set and under its name."""
     if given:
@@ -138,7 +160,7 @@ def _open_source(config: Mapping[str, Any]) -> sources.Source:
     return source
 
 
-def _open(directory: Path, *, what: str) -> sources.Source:
+def _open(directory: Path, *, what: str, taken: Literal["auto", "sub_folders"]) -> sources.Source:
     if not directory.exists():
         made = (
             "Make them with `python -m dreamda_jax.generate`, or give" if what != "real" else "Give"
@@ -150,7 +172,7 @@ def _open(directory: Path, *, what: str) -> sources.Source:
     # An unfinished run has shards and no metadata yet: opening it as a set says so.
     if (directory / _MADE_BY_GENERATE).exists() or (directory / "done").is_dir():
         return SyntheticSource(directory)
-    source = open_folder(directory)
+    source = open_folder(directory, classes=taken)
     classes.check_labels(source)
     return source
 

@@ -44,9 +44,12 @@ class Pictures:
             source = self._sets[which]
             assert source is not None
             try:
-                content = source[place].content
+                example = source[place]
                 image = decode_image(
-                    content, resolution=self._view.resolution, crop=self._view.crop
+                    example.content,
+                    resolution=self._view.resolution,
+                    crop=self._view.crop,
+                    grey_max=example.grey_max,
                 )
             except ImageError:
                 return None

@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from dreamda_jax.algorithms.metrics.accuracy import per_class_accuracy, sole_prediction
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
-from dreamda_jax.data.files import atomic, run_settings
+from dreamda_jax.data.files import atomic, json_text, run_settings
+from dreamda_jax.data.files.digests import sha256_of_bytes
 from dreamda_jax.data.sets import production_log, training_results
+from dreamda_jax.data.sources.folder_walk import first_few
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate import examine, numbers
 from dreamda_jax.evaluate.advice import advice
@@ -20,6 +23,7 @@ from dreamda_jax.evaluate.examine import Sets
 from dreamda_jax.evaluate.networks import FINGERPRINTS, Networks
 from dreamda_jax.evaluate.page.page import write_page
 from dreamda_jax.evaluate.pictures import Pictures, galleries
+from dreamda_jax.runtime import set_content
 from dreamda_jax.runtime.sweep import Swept
 
 REPORT, PAGE, FLAGGED = "report.json", "report.html", "copies.jsonl"
@@ -52,6 +56,7 @@ def write_report(
         pictures.encoded[_AUDIT] = audit.picture
     report = {
         "format": 1,
+        "made_of": made_of(parts, networks, settings),
         "title": f"{parts.synthetic.name}: evaluation",
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": run_settings.software_versions(),
@@ -90,6 +95,35 @@ def write_report(
     return report
 
 
+def refuse_foreign_directory(output: Path, *, cache: Path) -> None:
+    """Makes sure that a report is written to a new or empty directory, or that of a report.
+
+    Args:
+      output: the directory, which need not be there.
+      cache: of features; it may lie in it.
+
+    Raises:
+      UserError: it is a file, or holds something else.
+    """
+    if output.exists() and not output.is_dir():
+        raise UserError(
+            f"The report directory {output} is a file. Give a directory as "
+            "--config.evaluate.output."
+        )
+    if not output.is_dir() or _read(output) is not None:
+        return
+    ours = {REPORT, PAGE, FLAGGED, *([cache.name] if cache.parent == output else [])}
+    with os.scandir(output) as entries:
+        names = sorted(entry.name for entry in entries)
+    foreign = [name for name in names if name not in ours and not name.startswith(atomic.PREFIX)]
+    if foreign or (output / REPORT).exists():
+        shown = first_few(foreign or [REPORT])
+        raise UserError(
+            f"The report directory {output} holds something else: {shown}. Give a new or an empty "
+            "directory as --config.evaluate.output."
+        )
+
+
 def make_directory(output: Path) -> None:
     """Makes the directory of a report.
 
@@ -98,15 +132,67 @@ def make_directory(output: Path) -> None:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        writable = os.access(output, os.W_OK)
-        reason = "no permission"
+        descriptor, name = tempfile.mkstemp(prefix=atomic.PREFIX, dir=output)
+        os.close(descriptor)
+        os.unlink(name)
     except OSError as error:
-        writable, reason = False, error.strerror or str(error)
-    if not writable:
         raise UserError(
-            f"The report directory {output} cannot be written ({reason}). Give another one as "
-            "--config.evaluate.output."
-        )
+            f"The report directory {output} cannot be written ({error.strerror or error}). Give "
+            "another one as --config.evaluate.output."
+        ) from error
+
+
+def made_of(parts: Evaluation, networks: Networks, settings: dict[str, Any]) -> str:
+    """Sha256 (hex) of all that decides a report: images, networks, trainings, options.
+
+    Args:
+      parts: the checked configuration.
+      networks: what features are of.
+      settings: of the evaluation.
+    """
+    chosen = {name: dict(section) for name, section in settings.items()}
+    for name in ("output", "cache", "batch_size"):
+        chosen.get("evaluate", {}).pop(name, None)
+    sets = {"real": parts.real, "synthetic": parts.synthetic, "test": parts.test}
+    decides = {
+        "settings": run_settings.plain(chosen),
+        "view": list(parts.view[:2]),
+        "sets": {
+            name: set_content.identity_of(source, what=f"the {name} images")
+            for name, source in sets.items()
+            if source is not None
+        },
+        "networks": [[channel.name, channel.digest] for channel in networks.channels],
+        "trainings": [
+            sha256_of_bytes((directory / "results.json").read_bytes())
+            for directory in parts.classifiers
+        ],
+        "versions": run_settings.software_versions(),
+    }
+    return sha256_of_bytes(atomic.to_json(decides))
+
+
+def finished(output: Path, of: str) -> dict[str, Any] | None:
+    """A report that is there; None where it is none, or one of something else.
+
+    Args:
+      output: the directory.
+      of: see `made_of`.
+    """
+    found = _read(output)
+    if found is None or found.get("made_of") != of or not (output / PAGE).is_file():
+        return None
+    return found
+
+
+def _read(output: Path) -> dict[str, Any] | None:
+    """report.json, where it is one of ours."""
+    try:
+        found = json_text.parse((output / REPORT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(found, dict) and found.get("format") == 1 and "metrics" in found
+    return found if ours else None
 
 
 def _set(swept: Swept) -> dict[str, Any]:

@@ -54,13 +54,17 @@ def _finetune_here(
 ) -> int | None:
     from dreamda_jax.data.files import run_directory
     from dreamda_jax.finetune import build
-    from dreamda_jax.runtime import devices, distributed
+    from dreamda_jax.runtime import changed_images, devices, distributed
 
     parts = build.finetuning(config, verify=verify)
     from dreamda_jax.finetune import result, run, summary  # a second a wrong path need not cost
 
+    for line in build.check_classes(parts):
+        print(line)
     programs = run.open_programs(parts)
     print(_summary(parts, programs), flush=True)
+    sets = {"source": (parts.source, parts.content)}
+    changed_images.refuse_changed(parts.output, parts.settings, sets, option="finetune.output")
     run_directory.check_settings(parts.output, parts.settings, defaults=parts.defaults)
     if dry_run:
         return 0
@@ -76,6 +80,8 @@ def _finetune_here(
             print(summary.next_command(result.how_to_use(parts.output)))
             return 0
         opened.require_writable()
+        if not devices.process_index():
+            changed_images.remember(parts.output, sets)
         closing = run.finetune(parts, programs, stop)
     if closing is None:
         return None

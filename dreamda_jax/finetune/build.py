@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dreamda_jax.data import prompts, sources
-from dreamda_jax.data.files import staging
+from dreamda_jax.data.content import Content
+from dreamda_jax.data.files import run_directory, staging
+from dreamda_jax.data.sources import readable_classes
 from dreamda_jax.data.sources.classes import check_labels
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
@@ -53,6 +55,7 @@ class Finetuning(NamedTuple):
       tokens: the new tokens of each class; empty but for textual inversion.
       view: how images are read.
       checkpoint: section "model".
+      content: of the images; None where they are records.
     """
 
     settings: dict[str, Any]
@@ -68,6 +71,7 @@ class Finetuning(NamedTuple):
     tokens: list[list[str]]
     view: View
     checkpoint: Model
+    content: Content | None
 
     @property
     def output(self) -> Path:
@@ -119,10 +123,11 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     settings["finetune"]["learning_rate"] = job.peak_learning_rate
     del settings["model"]["path"]
     settings["source"].pop("path", None)
+    content = set_content.content_of(source, what="the images of section source", verify=verify)
     with waiting("reading the files of the model"):
         model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
     settings["sha256"] = {
-        **set_content.digests_of(source, name="source", verify=verify),
+        **set_content.digests_of(source, name="source", verify=verify, known=content),
         **model_digests,
     }
     return Finetuning(
@@ -150,6 +155,20 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
             num_workers=loader.num_workers,
         ),
         checkpoint,
+        content,
+    )
+
+
+def check_classes(parts: Finetuning) -> list[str]:
+    """Refuses classes of which no image can be read; a run that has begun is told of them.
+
+    Raises:
+      UserError: there is such a class, and nothing was made yet.
+    """
+    return readable_classes.refuse_unreadable_classes(
+        parts.source,
+        what="the images to adapt to",
+        begun=run_directory.has_begun(parts.output),
     )
 
 

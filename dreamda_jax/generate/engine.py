@@ -192,6 +192,7 @@ class _Engine:
                 made_of[seed.index] = encoded[i * n : (i + 1) * n]
         for seed in batch.seeds:
             self._statistics.enlarged += seed.enlarged
+            self._statistics.narrow += seed.narrow
             complete = self._collector.add(seed, self._records(seed, made_of.get(seed.index, [])))
             if complete is not None:
                 shard, made_records, its_seeds = complete

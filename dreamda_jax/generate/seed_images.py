@@ -10,12 +10,10 @@ may be another now, and variants are made of what it is now. Any other must be w
 import json
 from typing import Any
 
-from dreamda_jax.data.content import identity
 from dreamda_jax.data.files import atomic, json_text, run_directory
 from dreamda_jax.data.sets import shards
-from dreamda_jax.data.sources.folder_walk import first_few
-from dreamda_jax.errors import UserError
 from dreamda_jax.generate.build import Generation
+from dreamda_jax.runtime import changed_images
 
 _FILE = "seed_images.json"
 _FIELD = "source_content"
@@ -36,18 +34,18 @@ def settings_of_run(parts: Generation) -> dict[str, Any]:
         return parts.settings
     first, since = held
     names = parts.source.label_names
-    if len(first) != len(now.digests) or identity(names, first, now.notes) != recorded:
-        return parts.settings  # labels or captions differ, and the difference will be said
     known = [since.get(place, one) for place, one in enumerate(first)]
-    pairs = enumerate(zip(known, now.digests, strict=True))
-    changed = [place for place, (old, new) in pairs if old != new]
+    if changed_images.changed_places(first, now, names, recorded=recorded) is None:
+        return parts.settings  # labels or captions differ, and the difference will be said
+    changed = changed_images.differing(known, now.digests)
     strangers = sorted(set(changed) - _skipped(parts))
     if strangers:
-        shown = first_few([parts.source[place].name for place in strangers[:3]])
-        raise UserError(
-            f"{len(strangers):,} of the {len(first):,} seed images are not those that "
-            f"{parts.layout.directory} was begun with, such as {shown}. Restore them, or give "
-            "another --config.output.path."
+        raise changed_images.refusal(
+            strangers,
+            parts.source,
+            parts.layout.directory,
+            what="seed images",
+            option="output.path",
         )
     return {**parts.settings, "sha256": {**parts.settings["sha256"], _FIELD: recorded}}
 

@@ -17,6 +17,7 @@ class Statistics:
       images_in_seconds: images made in `seconds`.
       mean_square: sum over batches of the squared RMS at the perturbed site.
       enlarged: seed images that were smaller than the target size.
+      narrow: seed images that use under an eighth of the range from black to white.
     """
 
     images: int = 0
@@ -26,6 +27,7 @@ class Statistics:
     images_in_seconds: int = 0
     mean_square: float = 0.0
     enlarged: int = 0
+    narrow: int = 0
 
     @property
     def site_rms(self) -> float:

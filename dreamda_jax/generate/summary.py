@@ -8,6 +8,7 @@ from dreamda_jax.data.sets.dataset import Summary
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.folder_walk import first_few
 from dreamda_jax.data.sources.overview import overview
+from dreamda_jax.data.sources.readable_classes import HOW_TO_WIDEN
 from dreamda_jax.generate.cost import Cost
 from dreamda_jax.generate.statistics import Statistics
 from dreamda_jax.runtime import forecast
@@ -73,6 +74,11 @@ def made(statistics: Statistics, *, noise_scale: float | None) -> str:
         lines.append(
             f"note      {statistics.enlarged:,} seed images are smaller than the target size and "
             "were enlarged"
+        )
+    if statistics.narrow:
+        lines.append(
+            f"note      {statistics.narrow:,} seed images use under 1/8 of their range, from black "
+            f"to white: {HOW_TO_WIDEN}"
         )
     return "\n".join(lines)
 

@@ -14,6 +14,8 @@ import types
 import typing
 from typing import Any, NamedTuple
 
+_PLAIN = (str, int, float, bool)
+
 
 class Field(NamedTuple):
     """One option.
@@ -32,14 +34,28 @@ class Field(NamedTuple):
 
     @property
     def plain_kind(self) -> type:
-        """The type of the values other than None: str, int, float, bool or dict."""
+        """The type of the values other than None, the first that a command line can give.
+
+        Raises:
+          ValueError: there is none, as of a mapping.
+        """
         kinds = [self.kind]
         if typing.get_origin(self.kind) in (typing.Union, types.UnionType):
-            kinds = [kind for kind in typing.get_args(self.kind) if kind is not types.NoneType]
-        if typing.get_origin(kinds[0]) is typing.Literal:
-            return type(typing.get_args(kinds[0])[0])
-        plain = typing.get_origin(kinds[0]) or kinds[0]
-        return plain if plain in (str, int, float, bool) else str
+            kinds = list(typing.get_args(self.kind))
+        for kind in kinds:
+            if typing.get_origin(kind) is typing.Literal:
+                return type(typing.get_args(kind)[0])
+            if kind in _PLAIN:
+                return kind
+        raise ValueError(f"{self.name} is of no plain kind: {self.kind}")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a command line can give it."""
+        try:
+            return bool(self.plain_kind)
+        except ValueError:
+            return False
 
     @property
     def choices(self) -> tuple[Any, ...]:

@@ -265,5 +265,6 @@ def _training(
         synthetic_directory=directory,
         self_training=found,
         notes=[],
+        sets={},
     )
     return parts, assumed

@@ -22,7 +22,7 @@ from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers.oracle import Oracle, open_oracle
 from dreamda_jax.runtime import devices
-from dreamda_jax.settings import streams
+from dreamda_jax.settings import failures, streams
 
 _BATCH_SIZE = 250
 
@@ -96,12 +96,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--oracle", required=True, help='A saved classifier, or "sample".')
     parser.add_argument("--output", type=Path, required=True, help="The file to write.")
     flags = parser.parse_args(argv)
-    streams.show_only_printable()
-    try:
-        _ask(flags.set, flags.oracle, flags.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    _ask(flags.set, flags.oracle, flags.output)
     return 0
 
 
@@ -124,4 +119,6 @@ def _ask(directory: Path, oracle: str, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    failures.watch_streams()
+    streams.show_only_printable()
+    failures.exit_with(lambda: main(sys.argv[1:]))

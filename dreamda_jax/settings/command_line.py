@@ -99,13 +99,13 @@ def run(main: Callable[[], int | None], options: Callable[[str | None], str] | N
     streams.show_only_printable()
     if (asked := _asked_for_help(sys.argv[1:])) is not None:
         # absl's own --help exits with 1 and shows the flags of absl itself.
-        _guarded(lambda: print(_help(sys.modules["__main__"], options, asked or None)), [])
+        failures.exit_with(lambda: print(_help(sys.modules["__main__"], options, asked or None)))
     config_files.find(sys.argv)
     # JAX logs every accelerator it does not find; absl would print that.
     logging.set_verbosity(logging.WARNING)
     # Pillow's limit is half of ours, which refuses by the header alone.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
-    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+    app.run(lambda argv: failures.exit_with(main), flags_parser=_parse_flags)
 
 
 def _asked_for_help(arguments: list[str]) -> str | None:
@@ -173,22 +173,3 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         failures.fail(f"unexpected argument {rest[1]!r}: flags start with --", code=2)
     return rest
-
-
-def _guarded(main: Callable[[], int | None], _: list[str]) -> None:
-    code = None
-    try:
-        code = main()
-        sys.stdout.flush()
-    except UserError as error:
-        failures.fail(str(error), code=1)
-    except failures.LostOutput as lost:
-        failures.fail_of_output(lost)
-    except OSError as error:
-        failures.fail_of_system(error)
-    except ValueError as error:
-        if "jax" in sys.modules or "jax" not in str(error).lower():
-            raise
-        # JAX reads the environment as it is imported, and is not there if it cannot.
-        failures.fail(f"JAX does not take a setting of the environment: {error}", code=1)
-    sys.exit(code or 0)

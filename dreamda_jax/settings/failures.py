@@ -4,6 +4,9 @@ import errno
 import os
 import sys
 import typing
+from collections.abc import Callable
+
+from dreamda_jax.errors import UserError
 
 _SIGPIPE_CODE = 141  # 128 + 13, what a shell shows of a process that SIGPIPE ended
 # What the system around the program refuses. Others are mistakes of ours: they keep a traceback.
@@ -20,6 +23,30 @@ def fail(message: str, *, code: int) -> typing.NoReturn:
     """Ends the process with a line on standard error."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def exit_with(main: Callable[[], int | None]) -> typing.NoReturn:
+    """Runs a command and ends the process with its result, in one line where it is an error.
+
+    Args:
+      main: returns the exit code.
+    """
+    code = None
+    try:
+        code = main()
+        sys.stdout.flush()
+    except UserError as error:
+        fail(str(error), code=1)
+    except LostOutput as lost:
+        fail_of_output(lost)
+    except OSError as error:
+        fail_of_system(error)
+    except ValueError as error:
+        if "jax" in sys.modules or "jax" not in str(error).lower():
+            raise
+        # JAX reads the environment as it is imported, and is not there if it cannot.
+        fail(f"JAX does not take a setting of the environment: {error}", code=1)
+    sys.exit(code or 0)
 
 
 class LostOutput(Exception):

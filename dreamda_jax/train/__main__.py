@@ -53,7 +53,7 @@ def _train_here(
     config: dict[str, Any], dry_run: bool, stop: threading.Event, *, verify: bool = False
 ) -> int | None:
     from dreamda_jax.data.files import run_directory, staging
-    from dreamda_jax.runtime import devices, distributed
+    from dreamda_jax.runtime import changed_images, devices, distributed
     from dreamda_jax.train import build
     from dreamda_jax.train.check_classes import check_classes
     from dreamda_jax.train.methods import open_method
@@ -64,6 +64,7 @@ def _train_here(
     for line in check_classes(parts, begun=run_directory.has_begun(output)):
         print(line)
     print("\n".join([_summary(parts), *parts.notes]), flush=True)
+    changed_images.refuse_changed(output, parts.settings, parts.sets, option="train.output")
     run_directory.check_settings(output, parts.settings, defaults=parts.defaults)
     if dry_run:
         return 0
@@ -74,6 +75,8 @@ def _train_here(
     ) as opened:
         if not all((output / f"run-{i}" / RESULT).exists() for i in range(parts.job.num_runs)):
             opened.require_writable()
+        if not opened.read_only and not devices.process_index():
+            changed_images.remember(output, parts.sets)
         method = open_method(parts)
         for run in range(parts.job.num_runs):
             print(f"run {run}       seed {parts.job.seed + run}", flush=True)

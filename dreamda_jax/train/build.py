@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from dreamda_jax.algorithms.augment.options import Augment
 from dreamda_jax.algorithms.selftrain.options import Consistency
 from dreamda_jax.data import sources
+from dreamda_jax.data.content import Content
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources import classes
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
@@ -57,6 +58,7 @@ class Training(NamedTuple):
       synthetic_directory: where `synthetic` lies.
       self_training: what methods other than "supervised" need; else None.
       notes: what a person should hear of it.
+      sets: by the name of their digest the sets and what is known of their images.
     """
 
     settings: dict[str, Any]
@@ -83,6 +85,7 @@ class Training(NamedTuple):
     synthetic_directory: Path
     self_training: SelfTraining | None
     notes: list[str]
+    sets: dict[str, tuple[sources.Source, Content | None]]
 
     @property
     def steps_per_epoch(self) -> float:
@@ -138,9 +141,15 @@ def training(config: dict[str, Any], *, verify: bool = False) -> Training:
     if found and found.unlabelled:
         sets["unlabelled"] = found.unlabelled
     settings = _settings(config, job.method, recipe)
+    known: dict[str, tuple[sources.Source, Content | None]] = {}
     for name, source in {"real": real, "synthetic": synthetic, **sets}.items():
         if source is not None:
-            settings["sha256"] |= set_content.digests_of(source, name=name, verify=verify)
+            what = f"the images of section {name}"
+            content = set_content.content_of(source, what=what, verify=verify)
+            known[name] = (source, content)
+            settings["sha256"] |= set_content.digests_of(
+                source, name=name, verify=verify, known=content
+            )
     if found and found.labels_digest:
         settings["sha256"]["labels"] = found.labels_digest
     return Training(
@@ -168,6 +177,7 @@ def training(config: dict[str, Any], *, verify: bool = False) -> Training:
         directory,
         found,
         notes,
+        known,
     )
 
 

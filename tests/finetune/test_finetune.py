@@ -16,6 +16,7 @@ from safetensors import safe_open
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.sets import dataset
 from dreamda_jax.errors import UserError
+from dreamda_jax.finetune import build
 from dreamda_jax.finetune.result import is_complete
 from dreamda_jax.models.stable_diffusion import loading, lora
 from dreamda_jax.runtime.log import read_log
@@ -287,7 +288,7 @@ def test_what_a_run_that_was_stopped_is_not_taken_for(tmp_path, micro_checkpoint
         loading.load(tmp_path / "finetuned")
     one, two = sorted((tmp_path / "images" / "bag").iterdir())[:2]
     one.write_bytes(two.read_bytes())
-    with pytest.raises(UserError, match=r"(?s)sha256\.source_content.*source images.*have changed"):
+    with pytest.raises(UserError, match=f"1 of the 12 source images .*'bag/{one.name}'"):
         run(config)
 
 
@@ -336,10 +337,17 @@ def test_files_of_the_result_have_the_mode_of_any_other(finetuned):
         assert (output / name).stat().st_mode == expected
 
 
-def test_a_class_without_images_keeps_its_first_token(tmp_path, micro_checkpoint, capsys):
+def test_a_class_without_images_keeps_its_first_token(
+    tmp_path, micro_checkpoint, capsys, monkeypatch
+):
     config = make_config(tmp_path, micro_checkpoint, method="textual_inversion", num_steps=1)
     for file in (tmp_path / "images" / "bag").iterdir():
         file.write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"class 'bag' in the images to adapt to .*not an image"):
+        run(config)
+    assert not (tmp_path / "finetuned").exists()
+    # Of a large set of records it is not known before all images have been read.
+    monkeypatch.setattr(build, "check_classes", lambda parts: [])
     assert run(config) == 0
     assert "class 'bag' has no image: <bag> stays as it begins" in capsys.readouterr().out
 

@@ -188,3 +188,71 @@ def test_a_set_is_not_completed_from_an_image_that_has_changed(tmp_path, micro_c
     again = start(tmp_path / "set", micro_checkpoint, moved)
     assert again.returncode == 0, again.stderr
     assert lost.read_bytes() == before
+
+
+def test_a_set_is_not_completed_by_a_model_that_has_changed_in_its_middle(
+    tmp_path, micro_checkpoint
+):
+    """Same name and size, other weights two megabytes and more into the file, one shard lost."""
+    images = make_images(tmp_path / "images")
+    model = shutil.copytree(micro_checkpoint, tmp_path / "model")
+    (file,) = (model / "unet").glob("*.safetensors")
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    padded = content[8 : 8 + length].ljust(3_000_000)  # a header may end in spaces
+    file.write_bytes(len(padded).to_bytes(8, "little") + padded + content[8 + length :])
+    first = start(tmp_path / "set", model, images)
+    assert first.returncode == 0, first.stderr
+    lost = sorted((tmp_path / "set").glob("*.array_record*"))[-1]
+    before = lost.read_bytes()
+    lost.unlink()
+    whole = file.read_bytes()
+    place = (len(padded) + len(whole)) // 2
+    assert place >= 2_000_000
+    changed = bytearray(whole)
+    changed[place : place + 64] = whole[place - 64 : place]
+    assert bytes(changed) != whole
+    file.write_bytes(changed)
+    refused = start(tmp_path / "set", model, images)
+    assert refused.returncode == 1
+    assert "was started with other settings" in refused.stderr
+    assert "sha256.model_content" in refused.stderr
+    assert not lost.exists()
+    file.write_bytes(whole)
+    again = start(tmp_path / "set", model, images)
+    assert again.returncode == 0, again.stderr
+    assert lost.read_bytes() == before
+
+
+def test_images_that_are_nearly_black_are_said_at_the_start_and_at_the_end(
+    tmp_path, micro_checkpoint
+):
+    few = np.linspace(0, 4095, 600).reshape(20, 30).astype(np.uint16)
+    images = make_images(tmp_path / "images")
+    for file in sorted((images / "dog").iterdir())[:3]:
+        Image.fromarray(few).save(file)
+    done = start(tmp_path / "dark", micro_checkpoint, images)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 that were looked at of the images to expand use under 1/8" in done.stdout
+    assert "such as dog/0.png" in done.stdout
+    assert "3 seed images use under 1/8 of their range" in done.stdout
+    option = "--config.source.grey_max=4095"
+    assert done.stdout.count(option) == 2
+    right = start(tmp_path / "bright", micro_checkpoint, images, option)
+    assert right.returncode == 0, right.stderr
+    assert "under 1/8" not in right.stdout
+    other = start(tmp_path / "dark", micro_checkpoint, images, option)
+    assert other.returncode == 1
+    assert "source.grey_max: null here, 4095.0 now" in other.stderr
+
+
+def test_the_line_that_a_refusal_gives_can_be_given(tmp_path, micro_checkpoint):
+    images = make_images(tmp_path / "images" / "train")
+    shutil.copytree(images, images.with_name("test"))
+    refused = start(tmp_path / "set", micro_checkpoint, images.parent, "--dry_run")
+    assert refused.returncode == 1
+    option = "--config.source.classes=sub_folders"
+    assert option in refused.stderr
+    taken = start(tmp_path / "set", micro_checkpoint, images.parent, "--dry_run", option)
+    assert taken.returncode == 0, taken.stderr
+    assert "classes   test 8, train 8" in taken.stdout

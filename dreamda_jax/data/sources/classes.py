@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import SupportsIndex
 
+import numpy as np
+
 from dreamda_jax.data.sources.folder_walk import first_few
 from dreamda_jax.data.sources.source import Example, Source, listing_fingerprint
 from dreamda_jax.errors import UserError
@@ -138,6 +140,10 @@ class _Relabelled:
         self.name, self.label_names = source.name, label_names
         self.ignored: tuple[str, ...] = getattr(source, "ignored", ())
         self.record_files: tuple[pathlib.Path, ...] = getattr(source, "record_files", ())
+        labels = getattr(source, "labels", None)
+        if labels is not None:
+            check_labels(source)
+            self.labels = np.asarray(mapping, np.int32)[np.asarray(labels, np.int64)]
 
     def __len__(self) -> int:
         return len(self._source)

@@ -36,6 +36,9 @@ class FolderSource:
     texts: tuple[str | None, ...]
     ignored: tuple[str, ...]
     """What else lies in the folder: hidden and non-image files, images without a label."""
+    missing: tuple[str, ...] = ()
+    """What a table lists and is not there; `files` has it too."""
+    grey_max: float | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -44,7 +47,12 @@ class FolderSource:
         place = checked_index(index, len(self))
         file = self.files[place]
         return Example(
-            place, printable(file), self.labels[place], self.root / file, self.texts[place]
+            place,
+            printable(file),
+            self.labels[place],
+            self.root / file,
+            self.texts[place],
+            self.grey_max,
         )
 
     def fingerprint(self) -> str:
@@ -61,6 +69,7 @@ def open_folder(
     label_pattern: str | None = None,
     label_names: Mapping[object, str] | Sequence[str] | None = None,
     classes: Literal["auto", "sub_folders"] = "auto",
+    grey_max: float | None = None,
 ) -> FolderSource:
     r"""Opens an image folder in one of three layouts.
 
@@ -82,6 +91,8 @@ def open_folder(
         sequence). Without it the codes are the names.
       classes: "auto" refuses folders whose sub-folders look like splits, or like a folder around
         the classes; "sub_folders" takes them for the classes, whatever they are called.
+      grey_max: what is white in grey images of more than eight bits, such as 4095 where samples
+        have 12; 0 is black. None: by each image (`transforms.decode_image`).
 
     Returns:
       The source. `ignored` says what was passed over.
@@ -89,13 +100,15 @@ def open_folder(
     Raises:
       UserError: no such folder; no image; a class without an image; metadata that do not parse,
         lack a column, a label, or leave the folder, or of whose files none is there; a file name
-        that the pattern does not match; class names that collide; sub-folders that are no classes.
+        that the pattern does not match; class names that collide; sub-folders that are no
+        classes; images of several splits; a bad `grey_max`.
     """
     if path is None or not os.fspath(path):  # what a config leaves open
         raise UserError("The image folder is not set. Give --config.source.path=FOLDER.")
     root = image_root(path)
     if classes not in ("auto", "sub_folders"):
         raise UserError(f"source.classes={classes!r}: choose auto or sub_folders.")
+    check_grey_max(grey_max)
     if label_names is not None and not isinstance(label_names, Mapping):
         if isinstance(label_names, str):
             raise UserError(
@@ -106,10 +119,11 @@ def open_folder(
     names_by_code = {str(code): str(name) for code, name in (label_names or {}).items()}
 
     tables = [] if label_pattern is not None else folder_metadata.find_tables(root)
+    missing: list[str] = []
     if label_pattern is not None:
         coded, ignored = _codes_from_names(root, label_pattern)
     elif tables:
-        coded, ignored = folder_tables.codes_from_tables(root, tables)
+        coded, ignored, missing = folder_tables.codes_from_tables(root, tables)
     elif names_by_code:
         raise UserError(
             f"label_names was given, but {root} has neither metadata.jsonl nor metadata.csv and "
@@ -121,8 +135,10 @@ def open_folder(
     if not coded:
         raise UserError(
             f"No images in {root}{_found(ignored)}. Image files end in "
-            f"{folder_walk.USUAL_SUFFIXES}."
+            f"{folder_walk.USUAL_SUFFIXES}.{_other_kind(root)}"
         )
+    if classes == "auto" and (label_pattern is not None or len(tables) > 1):
+        folder_doubts.refuse_splits(root, (file for file, _, _ in coded))
 
     codes, names = _classes(root, [code for _, code, _ in coded], names_by_code)
     check_label_names(names)
@@ -135,6 +151,8 @@ def open_folder(
         labels=tuple(codes[code] for _, code, _ in coded),
         texts=tuple(text for _, _, text in coded),
         ignored=tuple(printable(file) for file in ignored),
+        missing=tuple(printable(file) for file in missing),
+        grey_max=grey_max,
     )
 
 
@@ -159,18 +177,20 @@ def _codes_from_sub_folders(root: pathlib.Path, *, ask: bool) -> tuple[_Coded, l
         coded += [(file, printable(folder), None) for file in images]
         ignored += [file for file in below if not is_image(file)]
         if not images:
-            empty.append(printable(folder))
+            empty.append(f"{printable(folder)!r}{_found(below)}")
     loose_images = [file for file in loose if is_image(file)]
     if loose_images and not coded:
+        tables = folder_doubts.tables_beside(loose)
+        beside = f" ({first_few(tables)} may have the labels)" if tables else ""
         raise UserError(
             f"{root} holds {len(loose_images)} images ({first_few(loose_images)}) but nothing "
             "that gives their labels. Sort them into one sub-folder per class, or add "
-            "metadata.csv with the columns file_name and label, or set label_pattern."
+            f"metadata.csv with the columns file_name and label{beside}, or set label_pattern."
         )
     if empty and coded:
         raise UserError(
-            f"Class folders without a single image in {root}: {first_few(empty, 10)}. Remove them "
-            f"or add images (files ending in {folder_walk.USUAL_SUFFIXES})."
+            f"Class folders without a single image in {root}: {', '.join(empty[:10])}. Remove "
+            f"them or add images (files ending in {folder_walk.USUAL_SUFFIXES})."
         )
     return coded, ignored
 
@@ -257,6 +277,31 @@ def image_root(path: str | os.PathLike[str]) -> pathlib.Path:
             "first)."
         )
     return root
+
+
+def check_grey_max(grey_max: float | None) -> None:
+    """Refuses what cannot be white.
+
+    Raises:
+      UserError: not a number above 0.
+    """
+    if grey_max is None:
+        return
+    number = isinstance(grey_max, int | float) and not isinstance(grey_max, bool)
+    if not (number and 0 < grey_max < float("inf")):
+        raise UserError(
+            f"source.grey_max={grey_max!r}: give the value that is white in grey images of more "
+            "than eight bits, such as 4095 where samples have 12."
+        )
+
+
+def _other_kind(root: pathlib.Path) -> str:
+    if not (root / "features.json").is_file():
+        return ""
+    return (
+        f" This is a set of records: give it as source.kind=tfds with source.data_dir={root}, in a "
+        "configuration such as configs/pets.py."
+    )
 
 
 def _found(ignored: Sequence[str]) -> str:

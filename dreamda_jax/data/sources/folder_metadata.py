@@ -1,5 +1,6 @@
 """`metadata.jsonl` and `metadata.csv` beside the images, as Hugging Face's imagefolder has them."""
 
+import codecs
 import csv
 import io
 import pathlib
@@ -72,8 +73,9 @@ def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
 
     Args:
       file: `metadata.jsonl` (one JSON object a line) or `metadata.csv` (with a header; separated
-        by comma, semicolon, tab or bar, whichever the header shows), UTF-8. `label` is a string or
-        an integer >= 0, the same kind in every row.
+        by comma, semicolon, tab or bar, whichever the header shows), UTF-8, or UTF-16 with the mark
+        that Windows puts before it. `label` is a string or an integer >= 0, the same kind in every
+        row; where a CSV has 1 and 1.0, both are 1.
 
     Returns:
       The rows in the order of the file. One image may have several rows with different captions.
@@ -84,12 +86,14 @@ def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
         labels.
     """
     try:
-        content = check_regular(file).read_bytes().decode("utf-8-sig")
+        content = _decoded(check_regular(file).read_bytes())
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UserError(f"{file}, line {line}: not UTF-8. Save the file as UTF-8.") from error
+    if "\0" in content:
+        raise UserError(f"{file}: not a text (it has NUL characters). Save the file as UTF-8.")
 
     parse = _jsonl_lines if file.suffix == ".jsonl" else _csv_lines
     rows: list[MetadataRow] = []
@@ -124,7 +128,17 @@ def read_metadata(file: pathlib.Path) -> list[MetadataRow]:
     if not rows:
         raise UserError(f"No images: {file} has no rows. Add a row with file_name and label.")
     _refuse_negative(file, rows, first_seen)
+    whole = {row.label for row in rows if row.label.isdecimal()}
+    if whole:  # "1.0" is what pandas makes of 1 in a column with gaps
+        shorter = (re.sub(r"^(\d+)\.0+$", r"\1", row.label) for row in rows)
+        rows = [row._replace(label=label) for row, label in zip(rows, shorter, strict=True)]
     return rows
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
 
 
 def _refuse_negative(

@@ -18,7 +18,8 @@ def open_source(kind: str, **options) -> Source:
       kind: "sample" (the packaged fashion20), "folder" (any image folder) or "tfds" (a prepared
         TensorFlow Datasets set).
       **options: of the kind chosen. sample: `split`. folder: `path`, `label_pattern`,
-        `label_names`. tfds: `name`, `split`, `data_dir`, `image_key`, `label_key`. See
+        `label_names`, `classes`, `grey_max`. tfds: `name`, `split`, `data_dir`, `image_key`,
+        `label_key`, `grey_max`. See
         `sample_source.SampleSource`, `folder.open_folder` and `tfds_source.open_tfds`.
 
     Returns:

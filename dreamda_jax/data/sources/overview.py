@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dreamda_jax.data.sources.folder_walk import describe_ignored
+from dreamda_jax.data.sources.folder_walk import describe_ignored, first_few
 from dreamda_jax.data.sources.source import Source
 from dreamda_jax.printable import printable
 
@@ -26,6 +26,12 @@ def overview(source: Source, *, label_width: int) -> list[str]:
     lines = [f"{'classes':<{label_width}}{', '.join(shown)}{more}"]
     if len(names) == 1:
         lines.append(f"{'note':<{label_width}}this set has one class only")
+    missing = getattr(source, "missing", ())
+    if missing:
+        lines.append(
+            f"{'note':<{label_width}}{len(missing):,} of the {len(source):,} images that are "
+            f"listed are not there: {first_few(missing)}"
+        )
     ignored = describe_ignored(getattr(source, "ignored", ()))
     if ignored:
         lines.append(f"{'ignored':<{label_width}}{ignored}")

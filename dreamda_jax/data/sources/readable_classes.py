@@ -1,4 +1,7 @@
-"""Classes of which not one image can be read: as good as an empty folder."""
+"""A look at one image of each class: classes without any, which are as good as an empty folder.
+
+And images that are nearly black or white.
+"""
 
 import os
 from collections.abc import Sequence
@@ -9,10 +12,12 @@ import numpy as np
 
 from dreamda_jax.data.sources.folder_walk import first_few
 from dreamda_jax.data.sources.source import Source
+from dreamda_jax.data.tonal_range import is_narrow
 from dreamda_jax.data.transforms import ImageError, decode_image
 from dreamda_jax.errors import UserError
 
 _SIDE = 32  # pixels: scaling to more would cost and show nothing
+_MOST_RECORDS = 20_000  # that are read for their labels alone
 
 
 class Unreadable(NamedTuple):
@@ -29,32 +34,51 @@ class Unreadable(NamedTuple):
     first: str
 
 
-def unreadable_classes(source: Source) -> list[Unreadable]:
+class Looked(NamedTuple):
+    """What a look at a set has shown.
+
+    Attributes:
+      unreadable: classes without an image that can be read.
+      num_seen: images that were decoded, one of each other class.
+      narrow: the names of those that use little of the range from black to white.
+    """
+
+    unreadable: list[Unreadable]
+    num_seen: int
+    narrow: list[str]
+
+
+class _Class(NamedTuple):
+    num_tried: int
+    first: str  # why the first of them cannot be read; "" if one can
+    narrow: str  # its name where it uses little of the range
+
+
+def look(source: Source) -> Looked:
     """Looks for one image of each class that can be decoded, in order, and stops at it.
 
-    A set of sound images costs one image a class. A source that does not have its labels in memory
-    is not looked at; nor is one without any image that can be read, which is another error.
+    A set of sound images costs one image a class. Of a set that does not have its labels in memory,
+    such as records, images are read in their order until every class has been met; of one with more
+    than 20,000, classes that are not met among these are not judged. A set without any image that
+    can be read has no such class: that is another error.
     """
     labels = getattr(source, "labels", None)
-    if labels is None:
-        return []
-    of_each = np.asarray(labels, np.int64)
-    order = np.argsort(of_each, kind="stable")
-    present, starts = np.unique(of_each[order], return_index=True)
-    groups = np.split(order, starts[1:])
-
-    def look(group: np.ndarray) -> str:
-        return _first_reason(source, group.tolist())
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        reasons = list(threads.map(look, groups))
-    if all(reasons):
-        return []
-    return [
-        Unreadable(source.label_names[label], len(group), reason)
-        for label, group, reason in zip(present.tolist(), groups, reasons, strict=True)
-        if reason
+    found = _in_order(source) if labels is None else _by_class(source, np.asarray(labels, np.int64))
+    good = {label: one for label, one in found.items() if not one.first}
+    narrow = [one.narrow for one in good.values() if one.narrow]
+    if not good:
+        return Looked([], 0, [])
+    unreadable = [
+        Unreadable(source.label_names[label], one.num_tried, one.first)
+        for label, one in sorted(found.items())
+        if one.first
     ]
+    return Looked(unreadable, len(good), narrow)
+
+
+def unreadable_classes(source: Source) -> list[Unreadable]:
+    """See `look`."""
+    return look(source).unreadable
 
 
 def in_words(found: Sequence[Unreadable], *, what: str) -> str:
@@ -80,29 +104,81 @@ def refuse_unreadable_classes(source: Source | None, *, what: str, begun: bool) 
       begun: whether a run with these images has made something; it goes on then.
 
     Returns:
-      Of a run that goes on the line that says so, if there is need.
+      A line where images use little of the range from black to white; and of a run that goes on
+      the line that names the classes.
 
     Raises:
       UserError: there is such a class, and nothing was made yet.
     """
-    found = unreadable_classes(source) if source is not None else []
-    if not found:
+    if source is None:
         return []
-    words = in_words(found, what=what)
-    if not begun:
-        raise UserError(words)
-    return [f"warning   {words}"]
+    found = look(source)
+    lines = []
+    if found.unreadable:
+        words = in_words(found.unreadable, what=what)
+        if not begun:
+            raise UserError(words)
+        lines.append(f"warning   {words}")
+    if found.narrow:
+        lines.append(
+            f"note      {len(found.narrow):,} of {found.num_seen:,} that were looked at of {what} "
+            "use under 1/8 of the range from black to white, such as "
+            f"{found.narrow[0]}: {HOW_TO_WIDEN}"
+        )
+    return lines
 
 
-def _first_reason(source: Source, places: Sequence[int]) -> str:
-    """Why the first of these images cannot be read; "" if any of them can."""
+HOW_TO_WIDEN = (
+    "if they are 16-bit images of fewer bits, give the value that is white, such as "
+    "--config.source.grey_max=4095"
+)
+
+
+def _by_class(source: Source, labels: np.ndarray) -> dict[int, _Class]:
+    order = np.argsort(labels, kind="stable")
+    present, starts = np.unique(labels[order], return_index=True)
+    groups = np.split(order, starts[1:])
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        found = list(threads.map(lambda group: _first_good(source, group.tolist()), groups))
+    return dict(zip(present.tolist(), found, strict=True))
+
+
+def _first_good(source: Source, places: Sequence[int]) -> _Class:
     first = ""
     for place in places:
-        example = source[place]
-        try:
-            decode_image(example.content, resolution=_SIDE, crop="squash")
-        except ImageError as error:
-            first = first or f"{example.name}: {error}"
-        else:
-            return ""
-    return first
+        reason, narrow = _try(source, place)
+        if not reason:
+            return _Class(len(places), "", narrow)
+        first = first or reason
+    return _Class(len(places), first, "")
+
+
+def _in_order(source: Source) -> dict[int, _Class]:
+    found: dict[int, _Class] = {}
+    waiting = set(range(len(source.label_names)))
+    for place in range(min(len(source), _MOST_RECORDS)):
+        if not waiting:
+            break
+        label = source[place].label
+        if label not in waiting:
+            continue
+        reason, narrow = _try(source, place)
+        earlier = found.get(label, _Class(0, reason, ""))
+        found[label] = _Class(earlier.num_tried + 1, reason and earlier.first, narrow)
+        if not reason:
+            waiting.discard(label)
+    if len(source) <= _MOST_RECORDS:
+        return found
+    return {label: one for label, one in found.items() if not one.first}
+
+
+def _try(source: Source, place: int) -> tuple[str, str]:
+    """Why an image cannot be read, "" if it can; and its name if it uses little of the range."""
+    example = source[place]
+    try:
+        image = decode_image(
+            example.content, resolution=_SIDE, crop="squash", grey_max=example.grey_max
+        )
+    except ImageError as error:
+        return f"{example.name}: {error}", ""
+    return "", example.name if is_narrow(image.pixels) else ""

@@ -30,6 +30,8 @@ class Example(NamedTuple):
     """A file, encoded bytes, or uint8 pixels [h, w, 3]."""
     text: str | None = None
     """The image's own caption where the source has one."""
+    grey_max: float | None = None
+    """What is white in its grey of more than eight bits; None: see `transforms.decode_image`."""
 
 
 class Source(Protocol):

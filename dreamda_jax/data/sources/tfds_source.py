@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
+from dreamda_jax.data.sources.folder import check_grey_max
 from dreamda_jax.data.sources.labels import check_label_names, slug
 from dreamda_jax.data.sources.source import Example, checked_index, listing_fingerprint, nearest
 from dreamda_jax.data.sources.tfds_locate import check_random_access, find_directory, first_line
@@ -24,14 +25,23 @@ class TfdsSource:
     `source[i].content` is the encoded image as it was stored, undecoded.
     """
 
-    def __init__(self, *, directory: str, split: str, image_key: str, label_key: str):
+    def __init__(
+        self,
+        *,
+        directory: str,
+        split: str,
+        image_key: str,
+        label_key: str,
+        grey_max: float | None = None,
+    ):
         import tensorflow_datasets as tfds
 
         # Always read by what is stored beside the data (features.json), never by the builder's
         # code, which may have moved on since the set was prepared.
         builder = tfds.builder_from_directory(directory)
         info = builder.info
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
+            "grey_max": grey_max,
             "directory": directory,
             "split": split,
             "image_key": image_key,
@@ -80,7 +90,7 @@ class TfdsSource:
                 "split is not labelled. Choose another split."
             )
         text = _words(record[self._text_key]) if self._text_key is not None else None
-        return Example(place, name, label, content, text or None)
+        return Example(place, name, label, content, text or None, self._arguments["grey_max"])
 
     def fingerprint(self) -> str:
         """Sha256 (hex) that stands for the listing; see `sources.Source`.
@@ -112,7 +122,7 @@ class TfdsSource:
         return _reopen, (self._arguments,)  # worker processes open the files themselves
 
 
-def _reopen(arguments: dict[str, str]) -> TfdsSource:
+def _reopen(arguments: dict[str, Any]) -> TfdsSource:
     return TfdsSource(**arguments)
 
 
@@ -123,6 +133,7 @@ def open_tfds(
     data_dir: str | os.PathLike[str] | None = None,
     image_key: str | None = None,
     label_key: str | None = None,
+    grey_max: float | None = None,
 ) -> TfdsSource:
     """Opens one split of a prepared TFDS set.
 
@@ -135,6 +146,7 @@ def open_tfds(
       image_key: the image feature, if the choice (the supervised pair, else a feature called
         "image", else the first image) is wrong.
       label_key: the class label feature, likewise.
+      grey_max: what is white in grey images of more than eight bits; see `folder.open_folder`.
 
     Returns:
       The source. Nothing is downloaded or prepared.
@@ -145,6 +157,7 @@ def open_tfds(
     """
     import tensorflow_datasets as tfds
 
+    check_grey_max(grey_max)
     directory = find_directory(name or "", os.fspath(data_dir) if data_dir else None)
     try:
         builder = tfds.builder_from_directory(directory)
@@ -170,7 +183,11 @@ def open_tfds(
         raise UserError(f"The split {split!r} of {builder.info.full_name} is empty.")
     try:
         source = TfdsSource(
-            directory=directory, split=split, image_key=image_key, label_key=label_key
+            directory=directory,
+            split=split,
+            image_key=image_key,
+            label_key=label_key,
+            grey_max=grey_max,
         )
     except ImportError as error:
         raise UserError(

@@ -150,9 +150,12 @@ def _open_folder(
     path: str | os.PathLike[str] | None = None,
     label_pattern: object = None,
     label_names: object = None,
+    classes: object = None,
+    grey_max: float | None = None,
 ) -> Source:
     if path is None or not os.fspath(path):  # what a config leaves open
         raise UserError("The folder of unlabelled images is not set. Give its path.")
+    folder.check_grey_max(grey_max)
     root = folder.image_root(path)
     files = folder_walk.files_below(root)
     images = tuple(file for file in files if folder_walk.is_image(file))
@@ -171,6 +174,7 @@ def _open_folder(
         labels=(0,) * len(images),
         texts=(None,) * len(images),
         ignored=others,
+        grey_max=grey_max,
     )
 
 
@@ -182,6 +186,7 @@ def _open_tfds(
     data_dir: str | os.PathLike[str] | None = None,
     image_key: str | None = None,
     label_key: object = None,
+    grey_max: float | None = None,
 ) -> Source:
     import tensorflow_datasets as tfds
 
@@ -213,7 +218,8 @@ def _open_tfds(
     if not count:
         raise UserError(f"The split {split!r} of {info.full_name} is empty.")
     try:
-        source = _TfdsImages(directory, split, image_key or [*usual, *images][0])
+        folder.check_grey_max(grey_max)
+        source = _TfdsImages(directory, split, image_key or [*usual, *images][0], grey_max)
     except ImportError as error:
         raise UserError(
             f"{directory} is stored as {info.file_format}, and reading that needs a package that "
@@ -228,10 +234,12 @@ class _TfdsImages:
 
     label_names = ()
 
-    def __init__(self, directory: str, split: str, image_key: str) -> None:
+    def __init__(
+        self, directory: str, split: str, image_key: str, grey_max: float | None = None
+    ) -> None:
         import tensorflow_datasets as tfds
 
-        self._arguments = (directory, split, image_key)
+        self._arguments = (directory, split, image_key, grey_max)
         builder = tfds.builder_from_directory(directory)
         self.name = slug("_".join(filter(None, [builder.info.name, builder.info.config_name])))
         features = builder.info.features.items()
@@ -245,7 +253,7 @@ class _TfdsImages:
 
     def __getitem__(self, index: SupportsIndex) -> Example:
         place = checked_index(index, len(self))
-        directory, split, image_key = self._arguments
+        directory, split, image_key, grey_max = self._arguments
         try:
             content = bytes(self._records[place][image_key])
         except Exception as error:  # array_record raises whatever a damaged file leads to
@@ -253,11 +261,11 @@ class _TfdsImages:
                 f"Record {place} of the split {split!r} in {directory} cannot be read ({error}). "
                 "The files are damaged or incomplete: copy or prepare the data set again."
             ) from error
-        return Example(place, f"{self.name}/{split}/{place}", 0, content)
+        return Example(place, f"{self.name}/{split}/{place}", 0, content, grey_max=grey_max)
 
     def fingerprint(self) -> str:
         """The version's, the split's and that of the content of 16 records spread over it."""
-        _, split, image_key = self._arguments
+        _, split, image_key, _ = self._arguments
         header: dict[str, object] = {
             "source": self._version,
             "split": split,
