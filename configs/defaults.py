@@ -21,6 +21,8 @@ def get_config(method: str = "dreamda") -> ConfigDict:
             "revision": placeholder(str),
             "dtype": "bfloat16",
             "attention": "auto",  # or "plain": no fused kernel on accelerators
+            "variant": placeholder(str),  # such as "fp16", "non_ema"; default: the plain weights
+            "scheduler": _scheduler(),
         }
     )
     config.source = ConfigDict({"kind": "folder"})
@@ -40,6 +42,17 @@ def get_config(method: str = "dreamda") -> ConfigDict:
     config.loader = ConfigDict({"num_workers": 4})  # worker processes that decode images
     _add_training(config)
     return config
+
+
+def _scheduler() -> ConfigDict:
+    """What of a checkpoint's noise schedule is to be other than its file says; see `sections`."""
+    fields = {
+        int: ("num_train_timesteps", "steps_offset"),
+        float: ("beta_start", "beta_end"),
+        str: ("beta_schedule", "timestep_spacing", "prediction_type"),
+        bool: ("set_alpha_to_one", "clip_sample", "thresholding", "rescale_betas_zero_snr"),
+    }
+    return ConfigDict({name: placeholder(kind) for kind in fields for name in fields[kind]})
 
 
 def _add_training(config: ConfigDict) -> None:

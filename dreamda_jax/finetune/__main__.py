@@ -58,6 +58,8 @@ def _finetune_here(
     parts = build.finetuning(config, verify=verify)
     from dreamda_jax.finetune import result, run, summary  # a second a wrong path need not cost
 
+    for note in parts.notes:
+        print(note)
     programs = run.open_programs(parts)
     print(_summary(parts, programs), flush=True)
     run_directory.check_settings(parts.output, parts.settings, defaults=parts.defaults)

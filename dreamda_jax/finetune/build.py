@@ -50,6 +50,7 @@ class Finetuning(NamedTuple):
       tokens: the new tokens of each class; empty but for textual inversion.
       view: how images are read.
       checkpoint: section "model".
+      notes: what a person should hear of it.
     """
 
     settings: dict[str, Any]
@@ -65,6 +66,7 @@ class Finetuning(NamedTuple):
     tokens: list[list[str]]
     view: View
     checkpoint: sections.Model
+    notes: list[str]
 
     @property
     def output(self) -> Path:
@@ -94,11 +96,14 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     check_labels(source)
     for directory in (job.output, job.cache):
         sources.refuse_output_inside(source, directory)
-    files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
+    files = checkpoint_files.find_checkpoint(
+        checkpoint.path, revision=checkpoint.revision, variant=checkpoint.variant
+    )
     _refuse_own_start(files.directory, staging.local(job.output))
-    from dreamda_jax.models.stable_diffusion import loading, textual_inversion
+    from dreamda_jax.models.stable_diffusion import loading, model_settings, textual_inversion
 
-    model = loading.open_model(files, dtype=checkpoint.dtype)
+    given = checkpoint.scheduler.given
+    model = loading.open_model(files, dtype=checkpoint.dtype, scheduler=given)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
     model.check_empty_prompt()
     choose = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
@@ -114,7 +119,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     for name in _NOT_THE_RESULT:
         settings["finetune"].pop(name, None)
     settings["finetune"]["learning_rate"] = job.peak_learning_rate
-    del settings["model"]["path"]
+    settings["model"] = model_settings.of_run(settings["model"], model)
     settings["source"].pop("path", None)
     with waiting("reading the files of the model"):
         model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
@@ -125,7 +130,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     return Finetuning(
         settings,
         {
-            "model": binding.defaults(sections.Model),
+            "model": model_settings.of_older_runs(files),
             "source": sources.option_defaults(config["source"]["kind"]),
             "image": binding.defaults(sections.Image),
             "prompt": binding.defaults(prompts.open_prompts),
@@ -147,6 +152,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
             num_workers=loader.num_workers,
         ),
         checkpoint,
+        loading.notes_of(files, given),
     )
 
 

@@ -39,9 +39,7 @@ def generate_job(
     synthesis = binding.bind(config, "synthesis", sections.Synthesis)
     output = binding.bind(config, "output", sections.Output)
     checkpoint = binding.bind(config, "model", sections.Model)
-    networks = stand_ins.open_networks(
-        checkpoint.path, revision=checkpoint.revision, dtype=checkpoint.dtype
-    )
+    networks = stand_ins.open_networks(checkpoint)
     model = networks.value
     if checkpoint.attention == "auto":
         model = model.with_attention_for(devices[0])

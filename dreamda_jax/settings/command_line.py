@@ -4,6 +4,7 @@ Like the entry points, this file may know ml_collections; below it everything ta
 arguments.
 """
 
+import dataclasses
 import pathlib
 import re
 import sys
@@ -16,7 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.settings import failures, streams
+from dreamda_jax.settings import failures, sections, streams
 
 FLAGS = flags.FLAGS
 _QUOTES = "\"'"
@@ -29,9 +30,15 @@ def define_config_flag() -> None:
             "config",
             None,
             "Configuration file, such as configs/fashion.py. Any field of it can be set as "
-            "--config.section.field=value.",
+            "--config.section.field=value; of a checkpoint's noise schedule as "
+            f"--config.model.scheduler.FIELD=value, where FIELD is {_listed(sections.Scheduler)}.",
             lock_config=True,
         )
+
+
+def _listed(section: type) -> str:
+    *names, last = (field.name for field in dataclasses.fields(section))
+    return f"{', '.join(names)} or {last}"
 
 
 def define_dry_run_flag() -> None:

@@ -5,7 +5,7 @@ source.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 SECTIONS = (
     *("model", "source", "image", "prompt", "method", "synthesis", "output", "loader"),
@@ -14,6 +14,57 @@ SECTIONS = (
     *("evaluate", "finetune", "prompts"),
 )
 """Of any configuration: one file serves every entry point, and each reads its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheduler:
+    """Fields of the noise schedule that are to be other than in the checkpoint's own config.
+
+    Attributes:
+      num_train_timesteps: steps that the network was trained on.
+      beta_start: β of the first of them.
+      beta_end: β of the last.
+      beta_schedule: how β runs between them.
+      steps_offset: added to every timestep of "leading" spacing; 1 in Stable Diffusion.
+      set_alpha_to_one: whether ᾱ after the last step is 1 rather than ᾱ_0; false in Stable
+        Diffusion.
+      timestep_spacing: how the executed timesteps lie among all.
+      prediction_type: what the network was trained to predict.
+      clip_sample: only false is implemented: for a checkpoint whose file says otherwise.
+      thresholding: likewise.
+      rescale_betas_zero_snr: likewise.
+    """
+
+    num_train_timesteps: int | None = None
+    beta_start: float | None = None
+    beta_end: float | None = None
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] | None = None
+    steps_offset: int | None = None
+    set_alpha_to_one: bool | None = None
+    timestep_spacing: Literal["leading", "trailing", "linspace"] | None = None
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    clip_sample: Literal[False] | None = None
+    thresholding: Literal[False] | None = None
+    rescale_betas_zero_snr: Literal[False] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_train_timesteps is not None and self.num_train_timesteps < 2:
+            raise ValueError(
+                f"num_train_timesteps must be at least 2, got {self.num_train_timesteps}"
+            )
+        if self.steps_offset is not None and self.steps_offset < 0:
+            raise ValueError(f"steps_offset must not be negative, got {self.steps_offset}")
+        for name in ("beta_start", "beta_end"):
+            beta = getattr(self, name)
+            if beta is not None and not 0 < beta < 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {beta}")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that were given a value."""
+        return {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +77,17 @@ class Model:
       dtype: of parameters and network computation; scheduler arithmetic is always float32.
       attention: of the U-Net's image tokens to each other when images are made: "auto" takes a
         fused kernel on GPUs since Ampere (bfloat16) and TPUs, "plain" none.
+      variant: which of a checkpoint's weights, such as "fp16" or "non_ema", as diffusers names
+        their files; None: the plain ones, or the only variant there is.
+      scheduler: what of the noise schedule is to be other than the checkpoint says.
     """
 
     path: str
     revision: str | None = None
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     attention: Literal["auto", "plain"] = "auto"
+    variant: str | None = None
+    scheduler: Scheduler = Scheduler()
 
 
 @dataclasses.dataclass(frozen=True)

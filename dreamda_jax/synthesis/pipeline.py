@@ -7,7 +7,7 @@
 `python -m dreamda_jax.generate` uses this class too; docs/api.md has a runnable example.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.stable_diffusion import model as stable_diffusion
 from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.settings import binding, sections
 from dreamda_jax.synthesis import presets
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.dreamda import DreamDA
@@ -54,7 +55,13 @@ class DreamDAPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, path: str, *, revision: str | None = None, dtype: str = "float32"
+        cls,
+        path: str,
+        *,
+        revision: str | None = None,
+        dtype: str = "float32",
+        variant: str | None = None,
+        scheduler: Mapping[str, Any] | None = None,
     ) -> tuple["DreamDAPipeline", Params]:
         """Loads a model and puts its parameters on every local device, once.
 
@@ -62,6 +69,10 @@ class DreamDAPipeline:
           path: a directory in diffusers' layout, a hub id, or "sample" for the packaged tiny model.
           revision: branch, tag or commit of a hub id.
           dtype: "float32" or "bfloat16", of parameters and computation.
+          variant: of the weights, such as "fp16" or "non_ema"; default: the plain ones, or the only
+            variant there is.
+          scheduler: fields of the noise schedule that are to be other than the checkpoint says,
+            such as {"prediction_type": "v_prediction"}; `sections.Scheduler` lists them.
 
         Returns:
           The pipeline, and parameters, each whole on every local device.
@@ -69,7 +80,15 @@ class DreamDAPipeline:
         Raises:
           UserError: a file is missing, broken or of a kind that is not supported.
         """
-        model, params = loading.load(path, revision=revision, dtype=dtype, place=mesh.replicate)
+        given = {"model.scheduler": dict(scheduler or {})}
+        model, params = loading.load(
+            path,
+            revision=revision,
+            dtype=dtype,
+            variant=variant,
+            scheduler=binding.bind(given, "model.scheduler", sections.Scheduler).given,
+            place=mesh.replicate,
+        )
         return cls(model), params
 
     def __call__(
