@@ -5,7 +5,6 @@ what is measured is whether a card is as fast beside others as alone.
 """
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,6 +14,8 @@ from benchmarks.accelerator_check.report import NO_TIME, NotHere, Section
 from benchmarks.accelerator_check.setup import Setup
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.synthesis.dreamda import DreamDA
+from dreamda_jax.synthesis.method import Inputs
+from dreamda_jax.synthesis.program import INPUTS, synthesis_program
 
 TITLE = "one card, two, …: images/s"
 _STEPS, _VARIANTS = 10, 5
@@ -31,7 +32,6 @@ def measure(setup: Setup, section: Section, clock: timing.Clock) -> None:
         raise NotHere("there is one card")
     model = setup.model("bfloat16")
     method = DreamDA(num_inference_steps=_STEPS)
-    synthesize = functools.partial(method.synthesize, model, keep_trajectory=False)
     names = ("unet", "vae", "text_encoder")
     params = jax.device_get(weights.draw(model, *names, device=setup.device))
     inputs = correctness.random_inputs(model, setup.size, num_seeds=1, num_variants=_VARIANTS)
@@ -44,9 +44,12 @@ def measure(setup: Setup, section: Section, clock: timing.Clock) -> None:
             section.row(cards=count, note=NO_TIME)
             continue
         devices = setup.devices[:count]
-        spread = mesh.map_devices(lambda *arguments: arguments, devices)
-        arguments = spread(*_for_each(count, (params, inputs)))
-        program = timing.compile_lowered(mesh.map_devices(synthesize, devices).lower(*arguments))
+        parts = (mesh.WHOLE, INPUTS)
+        spread = mesh.map_devices(lambda *arguments: arguments, parts, devices, results=parts)
+        arguments = spread(params, _for_all(count, inputs))
+        program = timing.compile_lowered(
+            synthesis_program(model, method, devices).lower(*arguments)
+        )
         loops[str(count)] = timing.repeat(functools.partial(program.call, *arguments))
         compiled[str(count)] = program.seconds
         section.say(f"{count} cards: compiled in {program.seconds:.1f} s")
@@ -64,6 +67,10 @@ def measure(setup: Setup, section: Section, clock: timing.Clock) -> None:
     section.figures |= {"steps": int(_STEPS * method.strength), "variants": _VARIANTS}
 
 
-def _for_each(count: int, tree: Any) -> Any:
-    """Host arrays with a leading axis of devices."""
-    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
+def _for_all(count: int, inputs: Inputs) -> Inputs:
+    """The same seeds on every device: rows of one device's inputs, so many times."""
+    return jax.tree.map(
+        lambda part, leaf: np.concatenate([leaf] * count) if part == mesh.ROWS else leaf,
+        INPUTS,
+        inputs,
+    )

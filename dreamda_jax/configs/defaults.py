@@ -31,12 +31,14 @@ def as_config(fields: Iterable[Field]) -> ConfigDict:
 
     One whose default is None can be given on the command line too, as a value of its kind.
     """
-    return ConfigDict(
-        {
-            field.name: placeholder(field.plain_kind) if field.default is None else field.default
-            for field in fields
-        }
-    )
+    section = ConfigDict()
+    for field in fields:
+        if field.within:
+            section[field.name] = as_config(field.within)
+        else:
+            value = placeholder(field.plain_kind) if field.default is None else field.default
+            section[field.name] = value
+    return section
 
 
 def source_config(kind: str) -> ConfigDict:

@@ -59,7 +59,7 @@ def _finetune_here(
     parts = build.finetuning(config, verify=verify)
     from dreamda_jax.finetune import result, run, summary  # a second a wrong path need not cost
 
-    for line in build.check_classes(parts):
+    for line in (*parts.notes, *build.check_classes(parts)):
         print(line)
     programs = run.open_programs(parts)
     print(_summary(parts, programs), flush=True)

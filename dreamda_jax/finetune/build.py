@@ -56,6 +56,7 @@ class Finetuning(NamedTuple):
       view: how images are read.
       checkpoint: section "model".
       content: of the images; None where they are records.
+      notes: what a person should hear of it.
     """
 
     settings: dict[str, Any]
@@ -72,6 +73,7 @@ class Finetuning(NamedTuple):
     view: View
     checkpoint: Model
     content: Content | None
+    notes: list[str]
 
     @property
     def output(self) -> Path:
@@ -101,11 +103,14 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     check_labels(source)
     for directory in (job.output, job.cache):
         sources.refuse_output_inside(source, directory)
-    files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
+    files = checkpoint_files.find_checkpoint(
+        checkpoint.path, revision=checkpoint.revision, variant=checkpoint.variant
+    )
     _refuse_own_start(files.directory, staging.local(job.output))
-    from dreamda_jax.models.stable_diffusion import loading, textual_inversion
+    from dreamda_jax.models.stable_diffusion import loading, model_settings, textual_inversion
 
-    model = loading.open_model(files, dtype=checkpoint.dtype)
+    given = checkpoint.scheduler.given
+    model = loading.open_model(files, dtype=checkpoint.dtype, scheduler=given)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
     model.check_empty_prompt()
     choose = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
@@ -121,7 +126,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     for name in _NOT_THE_RESULT:
         settings["finetune"].pop(name, None)
     settings["finetune"]["learning_rate"] = job.peak_learning_rate
-    del settings["model"]["path"]
+    settings["model"] = model_settings.of_run(settings["model"], model)
     settings["source"].pop("path", None)
     content = set_content.content_of(source, what="the images of section source", verify=verify)
     with waiting("reading the files of the model"):
@@ -133,7 +138,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     return Finetuning(
         settings,
         {
-            "model": binding.defaults(Model),
+            "model": model_settings.of_older_runs(files),
             "source": sources.option_defaults(config["source"]["kind"]),
             "image": binding.defaults(Image),
             "prompt": binding.defaults(prompts.open_prompts),
@@ -156,6 +161,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
         ),
         checkpoint,
         content,
+        loading.notes_of(files, given),
     )
 
 

@@ -91,6 +91,7 @@ def write_result(parts: Finetuning, trained: Params, measured: Mapping[str, Any]
         replaced["text_config"] = {**config, "vocab_size": parts.text_model.vocabulary}
         lines = adapter_files.class_prompt_lines(parts.source.label_names, parts.class_prompts)
         atomic.write_atomically(output / PROMPTS, lines)
+    replaced["scheduler"] = parts.checkpoint.scheduler.given
     write_checkpoint(output, parts.files, changed=changed, load=load, **replaced)
     content = {
         **measured,

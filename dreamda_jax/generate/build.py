@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from dreamda_jax.synthesis.method import Method
 
 _DEFAULTS: dict[str, Callable[..., Any]] = {
-    "model": Model,
     "image": Image,
     "prompt": prompts.open_prompts,
     "synthesis": Synthesis,
@@ -93,18 +92,20 @@ def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
     sources.refuse_output_inside(source, output.path)
     if 0 < synthesis.max_seeds < len(source):
         source = sources.Spread(source, synthesis.max_seeds)
-    files = checkpoint_files.find_checkpoint(checkpoint.path, revision=checkpoint.revision)
+    files = checkpoint_files.find_checkpoint(
+        checkpoint.path, revision=checkpoint.revision, variant=checkpoint.variant
+    )
     given = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
     given = dataclasses.replace(given, draw_seed=synthesis.seed)
-    from dreamda_jax.models.stable_diffusion import loading
+    from dreamda_jax.models.stable_diffusion import loading, model_settings
     from dreamda_jax.synthesis.gif import Gif
 
     method = open_method(config, label_names=source.label_names)
-    notes = []
+    notes = loading.notes_of(files, checkpoint.scheduler.given)
     if config["prompt"].get("file") is not None:
         _check_prompts_are_used(method)
         notes.append(f"prompts   {given.about()}")
-    model = loading.open_model(files, dtype=checkpoint.dtype)
+    model = loading.open_model(files, dtype=checkpoint.dtype, scheduler=checkpoint.scheduler.given)
     if checkpoint.attention == "auto":
         model = model.with_attention_for(devices.local_device())
     with binding.as_user_error("method"):
@@ -112,7 +113,7 @@ def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
     settings = {key: dict(config[key]) for key in _SECTIONS if key != "loader"}
     del settings["output"]["path"]  # a data set may be moved, a checkpoint too
-    del settings["model"]["path"]
+    settings["model"] = model_settings.of_run(settings["model"], model)
     settings["source"].pop("path", None)
     content = set_content.content_of(source, what="the seed images", verify=verify)
     with waiting("reading the files of the model"):
@@ -134,6 +135,7 @@ def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
         settings,
         {
             **{name: binding.defaults(section) for name, section in _DEFAULTS.items()},
+            "model": model_settings.of_older_runs(files),
             "source": sources.option_defaults(config["source"]["kind"]),
             "method": binding.defaults(type(method)),
         },

@@ -15,6 +15,7 @@ from dreamda_jax.runtime.flops import count_flops, count_flops_within
 from dreamda_jax.runtime.program_notes import ProgramNotes
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Inputs, Method
+from dreamda_jax.synthesis.program import INPUTS
 from dreamda_jax.types import Params
 
 # Of the uncompressed pixels; PNG of photographs and of generated images lies below, JPEG at quality
@@ -121,15 +122,10 @@ def price(
             return method.synthesize(plain, params, inputs, keep_trajectory=False)
 
     else:
-        count = devices.local_device_count()
-
-        def of_each(leaf: Any) -> Any:
-            return jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype)
-
         # As the engine calls it: parameters lie on the devices, inputs come from the host.
         arguments = (
             jax.tree.map(devices.replicated_shape, params),
-            jax.tree.map(of_each, inputs),
+            devices.rows_of_all(inputs, INPUTS),
         )
     making = count_flops_within(UNET_SCOPE, program, *arguments)
     learning = _learning_flops(plain, method, params, inputs)

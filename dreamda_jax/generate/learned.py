@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -94,10 +95,14 @@ class Learner:
         self.method = method
         self._params = params
         self._start = mesh.map_devices(
-            lambda params, images, keys: method.start(model, params, images, keys)
+            lambda params, images, keys: method.start(model, params, images, keys),
+            (mesh.WHOLE, mesh.ROWS, mesh.ROWS),
+            results=_parts(method),
         )
         self._learn = mesh.map_devices(
             lambda params, state, keys, step: method.learn(model, params, state, keys, step),
+            (mesh.WHOLE, _parts(method), mesh.ROWS, mesh.WHOLE),
+            results=_parts(method),
             donate=(1,),
         )
 
@@ -117,16 +122,24 @@ class Learner:
           stop: looked at between two calls of the program.
           report: hears after each call how many steps it was, and each image's mean loss.
         """
-        images, keys = mesh.split_rows((images, keys))
         state: Learning = self._start(self._params, images, keys)
         each = self.method.steps_per_call
         for first in range(0, self.method.learning_steps, each):
             if stop.is_set():
                 return None
-            numbers = np.full(mesh.local_device_count(), first, np.int32)
-            state = self._learn(self._params, state, keys, numbers)
-            report(each, mesh.join_rows(state.losses))
-        return mesh.join_rows(state.embeddings)
+            state = self._learn(self._params, state, keys, np.int32(first))
+            report(each, mesh.to_host(state.losses))
+        return mesh.to_host(state.embeddings)
+
+
+def _parts(method: DiffusionInversion) -> Learning:
+    """Of a state on several devices: the optimizer counts for all of them, the rest is rows."""
+    one = jax.ShapeDtypeStruct((1,), np.float32)
+    moments = jax.tree.map(
+        lambda leaf: mesh.ROWS if leaf.shape else mesh.WHOLE,
+        jax.eval_shape(method.optimizer().init, one),
+    )
+    return Learning(mesh.ROWS, moments, mesh.ROWS, mesh.ROWS, mesh.ROWS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,6 +63,7 @@ def _notes_of(parts: Generation) -> program_notes.ProgramNotes:
         "networks": checkpoint_files.config_digest(parts.files),
         "dtype": parts.checkpoint.dtype,
         "attention": parts.model.attention,
+        "scheduler": parts.model.scheduler,
         "method": repr(parts.method),
         "clip": clip.digest if clip else None,
         "resolution": parts.image.resolution,

@@ -12,6 +12,7 @@ import re
 import textwrap
 import types
 import typing
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 _PLAIN = (str, int, float, bool)
@@ -58,9 +59,27 @@ class Field(NamedTuple):
             return False
 
     @property
+    def within(self) -> tuple["Field", ...]:
+        """The options that it consists of, where it is a record itself; () elsewhere."""
+        kind: Any = self.kind
+        return fields_of(kind) if dataclasses.is_dataclass(kind) else ()
+
+    @property
     def choices(self) -> tuple[Any, ...]:
         """What it may be, where that can be listed; () elsewhere."""
-        return typing.get_args(self.kind) if typing.get_origin(self.kind) is typing.Literal else ()
+        for kind in (self.kind, *typing.get_args(self.kind)):
+            if typing.get_origin(kind) is typing.Literal:
+                return typing.get_args(kind)
+        return ()
+
+
+def flat(fields: Iterable[Field]) -> Iterator[Field]:
+    """The options with those of records among them in their place, as "scheduler.beta_end"."""
+    for field in fields:
+        if not field.within:
+            yield field
+        for each in field.within:
+            yield each._replace(name=f"{field.name}.{each.name}")
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import difflib
 import textwrap
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.options.fields import Field
+from dreamda_jax.options.fields import Field, flat
 from dreamda_jax.options.sections import USED_BY, section_fields
 
 _WIDTH = 100
@@ -31,7 +31,7 @@ def text(command: str, section: str | None = None) -> str:
             deciding = {"source": "kind", "method": "name"}.get(name)
             with_choice = f" ({deciding}={choice})" if choice else ""
             lines += ["", f"--config.{name}.…{with_choice}"]
-            for field in fields:
+            for field in flat(fields):
                 lines += _lines(field)
     return "\n".join(lines[1:])
 

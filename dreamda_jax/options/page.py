@@ -5,7 +5,7 @@ python -m dreamda_jax.options.page > docs/options.md
 
 from collections.abc import Iterable
 
-from dreamda_jax.options.fields import Field
+from dreamda_jax.options.fields import Field, flat
 from dreamda_jax.options.help import default_text
 from dreamda_jax.options.sections import SECTIONS, USED_BY, section_fields
 
@@ -36,7 +36,7 @@ def page() -> str:
 
 def _table(fields: Iterable[Field]) -> str:
     lines = ["| field | default | meaning |", "|---|---|---|"]
-    for field in fields:
+    for field in flat(fields):
         meaning = field.meaning
         if field.choices:
             meaning += f" One of {', '.join(f'`{choice}`' for choice in field.choices)}."

@@ -57,9 +57,7 @@ def finetune_job(
             f"{job.accumulation} cannot be shared by {len(devices)} devices: take a multiple of "
             f"{in_portions}, such as {-(-job.batch_size // in_portions) * in_portions}"
         )
-    networks = stand_ins.open_networks(
-        checkpoint.path, revision=checkpoint.revision, dtype=checkpoint.dtype
-    )
+    networks = stand_ins.open_networks(checkpoint)
     model = networks.value
     images = stand_ins.open_images(config["source"], num_images=num_images, num_classes=num_classes)
     adaptation = _adaptation(job, model, len(images.value.label_names))

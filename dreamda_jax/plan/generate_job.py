@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from dreamda_jax.generate import build, cost
 from dreamda_jax.models.stable_diffusion.model import abstract_params
 from dreamda_jax.options.checkpoints import Model
@@ -18,8 +15,8 @@ from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime.readable import readable_flops
 from dreamda_jax.settings import binding
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
-from dreamda_jax.synthesis.method import Inputs, Method, Outputs
-from dreamda_jax.types import Params
+from dreamda_jax.synthesis.method import Method
+from dreamda_jax.synthesis.program import INPUTS, synthesis_program
 
 
 def generate_job(
@@ -45,9 +42,7 @@ def generate_job(
     synthesis = binding.bind(config, "synthesis", Synthesis)
     output = binding.bind(config, "output", Output)
     checkpoint = binding.bind(config, "model", Model)
-    networks = stand_ins.open_networks(
-        checkpoint.path, revision=checkpoint.revision, dtype=checkpoint.dtype
-    )
+    networks = stand_ins.open_networks(checkpoint)
     model = networks.value
     if checkpoint.attention == "auto":
         model = model.with_attention_for(devices[0])
@@ -65,9 +60,6 @@ def generate_job(
     host = of_one_host(devices)
     params = {**abstract_params(model), **method.extra_params()}
 
-    def synthesize(params: Params, inputs: Inputs) -> Outputs:
-        return method.synthesize(model, params, inputs, keep_trajectory=False)
-
     def program(size: int) -> Program:
         inputs = cost.abstract_inputs(
             model,
@@ -78,8 +70,8 @@ def generate_job(
         )
 
         def lower() -> Any:
-            arguments = _for_each(len(host), (params, inputs))
-            return mesh.map_devices(synthesize, host).lower(*arguments)
+            rows = mesh.rows_of_all(inputs, INPUTS, host)
+            return synthesis_program(model, method, host).lower(params, rows)
 
         made = size * synthesis.num_variants
         return Program(lower, (price.flops - price.learning_flops) * made, made)
@@ -136,11 +128,6 @@ def _not_compiled(method: Method) -> list[str]:
     if not isinstance(method, DiffusionInversion):
         return []
     return ["the learning of embeddings is counted, not compiled: it may need more memory"]
-
-
-def _for_each(count: int, tree: Any) -> Any:
-    """Shapes with a leading axis of devices."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), jnp.dtype(x.dtype)), tree)
 
 
 def _calls(num_shards: int, *, groups_per_shard: int, num_hosts: int, devices_per_host: int) -> int:

@@ -11,6 +11,8 @@ from dreamda_jax.data import sources
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, from_configs
+from dreamda_jax.models.stable_diffusion.scheduler_config import as_in_a_pipeline
+from dreamda_jax.options.checkpoints import Model
 from dreamda_jax.plan.known_configs import SD15, SD21, KnownConfigs
 
 _CHECKPOINTS: dict[str, tuple[str, KnownConfigs]] = {
@@ -56,8 +58,11 @@ class Opened(NamedTuple):
     assumed: list[str]
 
 
-def open_networks(path: str, *, revision: str | None, dtype: str) -> Opened:
+def open_networks(checkpoint: Model) -> Opened:
     """The networks of a checkpoint; of the well-known ones also where they are not here.
+
+    Args:
+      checkpoint: section "model" of the configuration.
 
     Returns:
       A `StableDiffusion`, without a tokenizer where the checkpoint is not here.
@@ -65,16 +70,18 @@ def open_networks(path: str, *, revision: str | None, dtype: str) -> Opened:
     Raises:
       UserError: the checkpoint is neither here nor well known.
     """
+    path, given = checkpoint.path, checkpoint.scheduler.given
     known = _CHECKPOINTS.get(path)
     try:
-        files = checkpoint_files.find_checkpoint(path, revision=revision)
+        files = checkpoint_files.find_checkpoint(
+            path, revision=checkpoint.revision, variant=checkpoint.variant
+        )
     except UserError:
         if known is None:
             raise
-        return Opened(
-            _networks(known[1], dtype), [f"the networks of {known[0]}: {path} is not here"]
-        )
-    return Opened(loading.open_model(files, dtype=dtype), [])
+        there = _networks(known[1], checkpoint.dtype, given)
+        return Opened(there, [f"the networks of {known[0]}: {path} is not here"])
+    return Opened(loading.open_model(files, dtype=checkpoint.dtype, scheduler=given), [])
 
 
 def open_images(
@@ -122,11 +129,11 @@ def open_images(
     return Opened(source, [])
 
 
-def _networks(known: KnownConfigs, dtype: str) -> StableDiffusion:
+def _networks(known: KnownConfigs, dtype: str, scheduler: Mapping[str, Any]) -> StableDiffusion:
     return from_configs(
         unet_config=known.unet,
         vae_config=known.vae,
         text_config=known.text_encoder,
-        scheduler_config=known.scheduler,
+        scheduler_config=as_in_a_pipeline(known.scheduler, scheduler).config,
         dtype=dtype,
     )

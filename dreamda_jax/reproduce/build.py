@@ -148,7 +148,7 @@ def _cells(config: Mapping[str, Any], flags: Flags) -> list[Cell]:
     if flags.study == "scales":
         return studies.noise_scales(flags.file, scales)
     model = binding.bind(config, "model", Model)
-    blocks = studies.unet_blocks(model.path, revision=model.revision)
+    blocks = studies.unet_blocks(model.path, revision=model.revision, variant=model.variant)
     return studies.sites(
         flags.file, blocks, chosen=tuple(dict.fromkeys(flags.sites)), scales=scales
     )

@@ -37,13 +37,16 @@ class UNetBlocks(NamedTuple):
     decoder: int
 
 
-def unet_blocks(path: str, *, revision: str | None = None) -> UNetBlocks:
+def unet_blocks(
+    path: str, *, revision: str | None = None, variant: str | None = None
+) -> UNetBlocks:
     """Of a checkpoint; no weight is read, but a hub id is downloaded.
 
     Raises:
       UserError: see `checkpoint_files.find_checkpoint`.
     """
-    file = checkpoint_files.find_checkpoint(path, revision=revision).unet.config
+    files = checkpoint_files.find_checkpoint(path, revision=revision, variant=variant)
+    file = files.unet.config
     config = hub.read_json(file)
     try:
         return UNetBlocks(len(config["down_block_types"]), len(config["up_block_types"]))

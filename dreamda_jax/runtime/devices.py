@@ -1,4 +1,4 @@
-"""Devices: the only home of pmap, NamedSharding, Mesh and process indices.
+"""Devices: the only home of shard_map, NamedSharding, Mesh and process indices.
 
 Synthesis is data parallel with no communication: one program per device, the parameters on each
 device once, the seeds split among them. Hosts never talk to each other.
@@ -20,7 +20,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dreamda_jax.errors import UserError
 from dreamda_jax.runtime import chips, exported_settings
 
-_AXIS = "devices"
+ROWS: Any = PartitionSpec("devices")
+"""Of an array of a mapped program: the first axis, split over the local devices in order."""
+WHOLE: Any = PartitionSpec()
+"""Of an array of a mapped program: all of it on every local device."""
+
 _ROW_AXES = ("data", "fsdp")
 _MIN_SHARDED = 1 << 12  # elements; smaller arrays cost more in messages than they save in memory
 
@@ -31,7 +35,8 @@ def start() -> None:
     What the environment says of JAX's numbers is set aside first; see `exported_settings`.
 
     Raises:
-      UserError: those that JAX_PLATFORMS asks for are not there, or do not start.
+      UserError: those that JAX_PLATFORMS asks for are not there, or do not start; or they are
+        Pathways's, which one process drives for all hosts.
     """
     exported_settings.fix()
     try:
@@ -45,6 +50,23 @@ def start() -> None:
             "'dreamda-jax[cuda12]', [cuda13] or [tpu]), or leave the variable JAX_PLATFORMS out: "
             "JAX then takes what is there."
         ) from error
+    _refuse_pathways()
+
+
+def _refuse_pathways() -> None:
+    """As pathwaysutils (jax_platforms), MaxText and Orbax (runtime_type) recognise it."""
+    client = local_device().client
+    kind = f"{getattr(client, 'runtime_type', '')} {getattr(client, 'platform_version', '')}"
+    if (
+        "proxy" in str(getattr(jax.config, "jax_platforms", None)).split(",")
+        or "pathways" in kind.lower()
+    ):
+        raise UserError(
+            "these devices are driven by Pathways: one process sees those of all hosts, and "
+            "dreamda_jax is made for a process on each host. Run the same command on every host "
+            "without the proxy, with JAX_PLATFORMS=tpu and without pathwaysutils.initialize(): "
+            "docs/many_hosts.md and launch/ say how."
+        )
 
 
 def local_device_count() -> int:
@@ -89,14 +111,14 @@ def chip() -> chips.Chip | None:
 
 
 def replicate(array: np.ndarray) -> jax.Array:
-    """Puts one array on every local device: [devices, *array.shape], as `map_devices` takes it.
+    """Puts one array on every local device, `WHOLE`, as `map_devices` takes parameters.
 
     The host array is the only other copy, so loading a model leaf by leaf needs one leaf of extra
     memory.
     """
     there = replicated_shape(array)
     assert there.sharding is not None
-    return jax.make_array_from_callback(there.shape, there.sharding, lambda _: array[None])
+    return jax.make_array_from_callback(there.shape, there.sharding, lambda _: array)
 
 
 def replicated_shape(array: Any) -> jax.ShapeDtypeStruct:
@@ -105,38 +127,69 @@ def replicated_shape(array: Any) -> jax.ShapeDtypeStruct:
     Args:
       array: anything with a shape and a dtype.
     """
-    mesh = Mesh(np.array(jax.local_devices()), (_AXIS,))
-    sharding = NamedSharding(mesh, PartitionSpec(_AXIS))
-    shape = (local_device_count(), *array.shape)
-    return jax.ShapeDtypeStruct(shape, array.dtype, sharding=sharding)
+    sharding = NamedSharding(_mapped_mesh(None), WHOLE)
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+
+
+def _mapped_mesh(devices: Any) -> Mesh:
+    return Mesh(np.array(jax.local_devices() if devices is None else devices), ("devices",))
 
 
 def map_devices(
-    function: Callable[..., Any], devices: Any = None, *, donate: tuple[int, ...] = ()
+    function: Callable[..., Any],
+    parts: tuple[Any, ...],
+    devices: Any = None,
+    *,
+    results: Any = ROWS,
+    donate: tuple[int, ...] = (),
 ) -> Any:
-    """`jax.pmap`: every argument and result has a leading axis of devices.
+    """One program on every local device, each with its rows: what the card calls `pmap`.
 
-    Compiled once per set of argument shapes.
+    `jax.pmap` itself is in maintenance mode since JAX 0.8 and is there `jit` of `shard_map`, as
+    this is; but it stacks whatever all devices share, and squeezes what it was given. Here
+    parameters are replicated by their `PartitionSpec`, rows are split by theirs, and nothing is
+    reshaped: a device computes the same bytes as under `jax.pmap`.
+
+    Compiled once per set of argument shapes; `lower` compiles ahead of time, as of any `jit`. The
+    devices may talk to each other over the axis "devices".
 
     Args:
-      function: of one device's part.
+      function: of one device's part: [b, ...] of an array [devices · b, ...] that is `ROWS`, all of
+        one that is `WHOLE`.
+      parts: for each argument `ROWS`, `WHOLE`, or a tree of them that the argument's begins with.
       devices: default: the local ones; others are those of a topology that is only compiled for.
+      results: likewise of the result. What is `WHOLE` must be the same on all devices, which is
+        not checked.
       donate: numbers of arguments whose memory the results may take; they cannot be used again.
+
+    Returns:
+      The program; it takes arrays of the host and of devices.
     """
     # Local devices, not all: hosts run apart, so that losing one stops no other.
-    devices = jax.local_devices() if devices is None else devices
-    return jax.pmap(function, axis_name=_AXIS, devices=devices, donate_argnums=donate)
+    mesh = _mapped_mesh(devices)
+    program = jax.shard_map(function, mesh=mesh, in_specs=parts, out_specs=results, check_vma=False)
+    # Said besides, so that arrays of the host go to each device in pieces.
+    places = jax.tree.map(lambda part: NamedSharding(mesh, part), parts)
+    return jax.jit(program, in_shardings=places, donate_argnums=donate)
 
 
-def split_rows(tree: Any) -> Any:
-    """[devices · b, ...] → [devices, b, ...] for every array, row order kept."""
-    count = local_device_count()
-    return jax.tree.map(lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:]), tree)
+def rows_of_all(tree: Any, parts: Any, devices: Any = None) -> Any:
+    """Shapes of a mapped program's arguments, of what one device gets: rows times the devices.
 
+    Args:
+      tree: anything with shapes and dtypes.
+      parts: as for `map_devices`.
+      devices: as for `map_devices`.
+    """
+    count = local_device_count() if devices is None else len(devices)
 
-def join_rows(tree: Any) -> Any:
-    """[devices, b, ...] → [devices · b, ...] on the host, as numpy: waits for the devices."""
-    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
+    def shape(part: PartitionSpec, leaf: Any) -> jax.ShapeDtypeStruct:
+        rows = (count * leaf.shape[0], *leaf.shape[1:]) if part == ROWS else leaf.shape
+        return jax.ShapeDtypeStruct(rows, leaf.dtype)
+
+    return jax.tree.map(
+        lambda part, below: jax.tree.map(functools.partial(shape, part), below), parts, tree
+    )
 
 
 def training_mesh(fsdp: int = 1, devices: Any = None) -> Mesh:

@@ -37,7 +37,7 @@ def product_rate(dtype: str) -> float:
     Args:
       dtype: of the matrices and of the result, such as "float32" or "bfloat16".
     """
-    multiply = devices.map_devices(lambda left, right: left @ right)
+    multiply = devices.map_devices(lambda left, right: left @ right, (devices.WHOLE, devices.WHOLE))
     size = _SMALLEST
     while True:
         matrix = devices.replicate(np.ones((size, size), jnp.dtype(dtype)))
@@ -56,8 +56,8 @@ def memory_rate() -> float:
     hands out memory.
     """
     count = _MOVED // devices.local_device_count() // np.dtype(np.float32).itemsize
-    negate = devices.map_devices(lambda x: -x, donate=(0,))
-    fill = devices.map_devices(lambda value: jnp.full(count, value))
+    negate = devices.map_devices(lambda x: -x, (devices.ROWS,), donate=(0,))
+    fill = devices.map_devices(lambda value: jnp.full(count, value), (devices.WHOLE,))
     held = [fill(devices.replicate(np.ones((), np.float32)))]
 
     def in_place() -> Any:

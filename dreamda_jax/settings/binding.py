@@ -1,6 +1,7 @@
 """From a configuration's sections to checked values: names and types by a signature."""
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -18,7 +19,8 @@ def bind(config: Mapping[str, Any], section: str, function: Callable[..., Any]) 
     Args:
       config: the whole configuration.
       section: which part of it.
-      function: a dataclass, or a function (or a partial of one) with keyword arguments.
+      function: a dataclass, or a function (or a partial of one) with keyword arguments. A field
+        that is a dataclass itself is bound likewise.
 
     Raises:
       UserError: an unknown field (the nearest is suggested), a missing one, a value of the wrong
@@ -30,7 +32,11 @@ def bind(config: Mapping[str, Any], section: str, function: Callable[..., Any]) 
     parameters = inspect.signature(function).parameters
     plain = function.func if isinstance(function, functools.partial) else function
     hints = typing.get_type_hints(plain.__init__ if inspect.isclass(plain) else plain)
+    values = dict(values)
     for name, value in values.items():
+        if dataclasses.is_dataclass(hints.get(name)) and isinstance(value, Mapping):
+            within = f"{section}.{name}"
+            values[name] = value = bind({within: value}, within, hints[name])
         if name not in parameters:
             raise UserError(_unknown(f"{section}.{name}", name, parameters))
         if name in hints and not _fits(value, hints[name]):

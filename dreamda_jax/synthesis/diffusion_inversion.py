@@ -81,11 +81,11 @@ class DiffusionInversion(DiffusionInversionOptions, FromNoise):
         uniform = keys_lib.uniform(own, 0, Stream.EMBEDDING, shape)
         embeddings = _START * (2 * uniform - 1)
         return Learning(
-            embeddings, self._optimizer().init(embeddings), mean, std, jnp.zeros(len(images))
+            embeddings, self.optimizer().init(embeddings), mean, std, jnp.zeros(len(images))
         )
 
-    def _optimizer(self) -> optax.GradientTransformation:
-        # Moments and decay are of each number alone, so images learn apart in one array.
+    def optimizer(self) -> optax.GradientTransformation:
+        """AdamW: moments and decay are of each number alone, so images learn in one array."""
         return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
 
     def learn(
@@ -101,7 +101,7 @@ class DiffusionInversion(DiffusionInversionOptions, FromNoise):
         An image's timesteps, noise and gradient are its own: what is learnt with it in one call
         changes nothing but roundings.
         """
-        own, optimizer = keys_lib.own_keys(keys), self._optimizer()
+        own, optimizer = keys_lib.own_keys(keys), self.optimizer()
 
         def step(state: Any, number: Any) -> tuple[Any, jax.Array]:
             embeddings, moments = state

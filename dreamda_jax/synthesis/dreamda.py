@@ -28,13 +28,28 @@ class DreamDA(DreamDAOptions, Method):
         schedule = self._schedule(model)
         if self.inversion == "cyclediffusion" and not (schedule.sigma > 0).all():
             raise ValueError(
-                "CycleDiffusion divides by σ_t, which is 0 here: set eta above 0 (and use a "
-                "scheduler with set_alpha_to_one=false), or inversion='ddim'"
+                f"CycleDiffusion divides by σ_t, which is 0 here: {self._noise_advice(model)}, or "
+                "take inversion='ddim'"
             )
         if self.site not in LATENT_SITES:
             self.module_name(model)
         if self.guidance_scale != 1 or self.source_prompt == "":
             model.check_empty_prompt()
+
+    def _noise_advice(self, model: StableDiffusion) -> str:
+        """What gives every step noise."""
+        if self.eta == 0:
+            return "set eta above 0"
+        scheduler, last = model.scheduler, self._schedule(model).timesteps[-1]
+        fields = []
+        if scheduler.set_alpha_to_one:
+            fields.append("set_alpha_to_one=False")
+        if last == 0 and scheduler.timestep_spacing != "leading":
+            fields.append("timestep_spacing=leading")
+        if last == 0 and scheduler.steps_offset == 0:
+            fields.append("steps_offset=1")
+        given = " ".join(f"--config.model.scheduler.{field}" for field in fields)
+        return f"the checkpoint's schedule ends without noise; give {given}"
 
     def _schedule(self, model: StableDiffusion) -> Schedule:
         return model_schedule(

@@ -7,7 +7,7 @@
 `python -m dreamda_jax.generate` uses this class too; docs/api.md has a runnable example.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +18,15 @@ from dreamda_jax.algorithms.diffusion import keys as keys_lib
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.stable_diffusion import model as stable_diffusion
 from dreamda_jax.options import presets
+from dreamda_jax.options.checkpoints import Scheduler
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime import exported_settings
+from dreamda_jax.settings import binding
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.embeddings import Embeddings
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
+from dreamda_jax.synthesis.program import synthesis_program
 from dreamda_jax.types import Params
 
 # One, so that an embedding cannot depend on which others it is computed with.
@@ -49,12 +52,18 @@ class DreamDAPipeline:
 
     def __init__(self, model: stable_diffusion.StableDiffusion) -> None:
         self.model = model
-        self._encode_text = mesh.map_devices(model.encode_text)
+        self._encode_text = mesh.map_devices(model.encode_text, (mesh.WHOLE, mesh.ROWS))
         self._programs: dict[tuple[Method, bool], Any] = {}
 
     @classmethod
     def from_pretrained(
-        cls, path: str, *, revision: str | None = None, dtype: str = "float32"
+        cls,
+        path: str,
+        *,
+        revision: str | None = None,
+        dtype: str = "float32",
+        variant: str | None = None,
+        scheduler: Mapping[str, Any] | None = None,
     ) -> tuple["DreamDAPipeline", Params]:
         """Loads a model and puts its parameters on every local device, once.
 
@@ -62,14 +71,26 @@ class DreamDAPipeline:
           path: a directory in diffusers' layout, a hub id, or "sample" for the packaged tiny model.
           revision: branch, tag or commit of a hub id.
           dtype: "float32" or "bfloat16", of parameters and computation.
+          variant: of the weights, such as "fp16" or "non_ema"; default: the plain ones, or the only
+            variant there is.
+          scheduler: fields of the noise schedule that are to be other than the checkpoint says,
+            such as {"prediction_type": "v_prediction"}; `Scheduler` lists them.
 
         Returns:
-          The pipeline, and parameters with a leading axis of local devices.
+          The pipeline, and parameters, each whole on every local device.
 
         Raises:
           UserError: a file is missing, broken or of a kind that is not supported.
         """
-        model, params = loading.load(path, revision=revision, dtype=dtype, place=mesh.replicate)
+        given = {"model.scheduler": dict(scheduler or {})}
+        model, params = loading.load(
+            path,
+            revision=revision,
+            dtype=dtype,
+            variant=variant,
+            scheduler=binding.bind(given, "model.scheduler", Scheduler).given,
+            place=mesh.replicate,
+        )
         return cls(model), params
 
     def __call__(
@@ -150,8 +171,8 @@ class DreamDAPipeline:
         def encode(prompts: list[str]) -> Callable[[], np.ndarray]:
             # Padded to the one compiled size.
             tokens = self.model.tokenize(prompts + [""] * (size - len(prompts)))
-            encoded = self._encode_text(params, mesh.split_rows(tokens))
-            return lambda: mesh.join_rows(encoded)
+            encoded = self._encode_text(params, tokens)
+            return lambda: mesh.to_host(encoded)
 
         return Embeddings(encode, prompts_per_call=size)
 
@@ -172,14 +193,12 @@ class DreamDAPipeline:
         """Starts the program on a batch and returns at once, with arrays still on the devices.
 
         A batch shorter than devices · `seeds_per_device` is filled with copies of its last seed, so
-        the program is compiled once; `collect` drops them again. Shapes are those of `Inputs`,
-        without the device axis.
+        the program is compiled once; `collect` drops them again. Shapes are those of `Inputs`.
 
         Raises:
           ValueError: the batch is empty, too long, or of a size the network cannot take.
         """
-        devices = mesh.local_device_count()
-        size = devices * seeds_per_device
+        size = mesh.local_device_count() * seeds_per_device
         if not 0 < len(images) <= size:
             raise ValueError(f"a batch must have 1 to {size} images, got {len(images)}")
         if images.shape[1] != images.shape[2]:
@@ -189,35 +208,27 @@ class DreamDAPipeline:
         def fill(rows: np.ndarray) -> np.ndarray:
             return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
-        def for_each_device(array: np.ndarray) -> np.ndarray:
-            return np.broadcast_to(array, (devices, *array.shape))
-
         inputs = Inputs(
-            images=mesh.split_rows(fill(images)),
-            contexts=mesh.split_rows(fill(contexts)),
-            source_context=for_each_device(source_context),
-            empty_context=for_each_device(empty_context),
-            keys=mesh.split_rows(fill(keys)),
-            variants=for_each_device(variants.astype(np.int32)),
+            images=fill(images),
+            contexts=fill(contexts),
+            source_context=source_context,
+            empty_context=empty_context,
+            keys=fill(keys),
+            variants=variants.astype(np.int32),
         )
         return self.program(method, keep_trajectory)(params, inputs)
 
     def program(self, method: Method, keep_trajectory: bool = False) -> Any:
-        """The method as one compiled program: `program(params, inputs)`, device axis first."""
+        """The method as one compiled program over the local devices: `synthesis_program`."""
         if (method, keep_trajectory) not in self._programs:
-
-            def synthesize(params: Params, inputs: Inputs) -> Outputs:
-                return method.synthesize(
-                    self.model, params, inputs, keep_trajectory=keep_trajectory
-                )
-
-            self._programs[method, keep_trajectory] = mesh.map_devices(synthesize)
+            self._programs[method, keep_trajectory] = synthesis_program(
+                self.model, method, keep_trajectory=keep_trajectory
+            )
         return self._programs[method, keep_trajectory]
 
     def collect(self, outputs: Outputs, count: int) -> PipelineOutput:
         """Waits for a dispatched batch and returns its first `count` seeds on the host."""
-        images = mesh.join_rows(outputs.images)[:count]
-        trajectory = outputs.trajectory
+        images, site_rms, trajectory = mesh.to_host(outputs)
         if trajectory is not None:
-            trajectory = mesh.join_rows(trajectory)[:count]
-        return PipelineOutput(images, float(np.mean(outputs.site_rms)), trajectory)
+            trajectory = trajectory[:count]
+        return PipelineOutput(images[:count], float(np.mean(site_rms)), trajectory)

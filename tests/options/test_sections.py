@@ -12,7 +12,7 @@ from dreamda_jax.configs import defaults
 from dreamda_jax.data import sources
 from dreamda_jax.errors import UserError
 from dreamda_jax.options import help, page
-from dreamda_jax.options.fields import fields_of
+from dreamda_jax.options.fields import fields_of, flat
 from dreamda_jax.options.methods import METHODS
 from dreamda_jax.options.sections import SECTIONS, USED_BY, section_fields
 from dreamda_jax.settings import binding
@@ -69,7 +69,7 @@ def test_fields_of_a_function():
 def test_every_option_has_a_meaning_and_a_default_that_it_takes(section):
     for choice, fields in section_fields(section).items():
         assert fields or section == "method", choice
-        for field in fields:
+        for field in flat(fields):
             assert field.meaning, f"{section}.{field.name}"
             if field.default is not None:
                 values = {section: {field.name: field.default}}
@@ -113,7 +113,7 @@ def test_help_lists_every_field_of_a_command_and_no_other(command):
         assert (f"--config.{section}.…" in text) == (section in USED_BY[command])
     for section in USED_BY[command]:
         for fields in section_fields(section).values():
-            for field in fields:
+            for field in flat(fields):
                 assert f"  {field.name} = " in help.text(command, section)
     with pytest.raises(UserError, match="did you mean"):
         help.text(command, USED_BY[command][0] + "s")

@@ -3,7 +3,6 @@
 import re
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from configs import fashion
@@ -15,7 +14,9 @@ from dreamda_jax.models.stable_diffusion.model import abstract_params
 from dreamda_jax.plan.finetune_job import finetune_job
 from dreamda_jax.plan.generate_job import _calls, generate_job
 from dreamda_jax.plan.train_job import train_job
+from dreamda_jax.runtime.devices import rows_of_all
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
+from dreamda_jax.synthesis.program import INPUTS
 from dreamda_jax.train import build as build_training
 from dreamda_jax.train.supervised import SupervisedTraining
 from tests.support import small_finetuning, small_training
@@ -48,9 +49,8 @@ def test_the_synthesis_is_what_the_pipeline_runs(config):
         num_seeds=3,
         num_variants=parts.synthesis.num_variants,
     )
-    lead = lambda x: jax.ShapeDtypeStruct((len(devices), *x.shape), jnp.dtype(x.dtype))  # noqa: E731
     run = DreamDAPipeline(parts.model).program(parts.method)
-    arguments = jax.tree.map(lead, (abstract_params(parts.model), inputs))
+    arguments = abstract_params(parts.model), rows_of_all(inputs, INPUTS)
     assert program_text(job.program(3).lower()) == program_text(run.lower(*arguments))
 
 

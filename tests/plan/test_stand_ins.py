@@ -2,6 +2,7 @@ import pytest
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion.model import abstract_params
+from dreamda_jax.options.checkpoints import Model
 from dreamda_jax.plan.job import whole_bytes
 from dreamda_jax.plan.stand_ins import open_images, open_networks
 
@@ -41,7 +42,7 @@ def test_an_unknown_set_is_asked_for_its_size(options):
 
 def test_well_known_networks_need_not_be_here():
     name = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    found = open_networks(name, revision=None, dtype="bfloat16")
+    found = open_networks(Model(path=name))
     assert "Stable Diffusion 1.5" in found.assumed[0]
     # 859.5 M parameters of the U-Net, 83.7 M of the VAE, 123.1 M of the text encoder.
     assert whole_bytes(abstract_params(found.value)) == pytest.approx(2 * 1066.2e6, rel=1e-3)
@@ -49,4 +50,4 @@ def test_well_known_networks_need_not_be_here():
 
 def test_other_networks_have_to_be():
     with pytest.raises(UserError, match="no such directory"):
-        open_networks("/nowhere", revision=None, dtype="bfloat16")
+        open_networks(Model(path="/nowhere"))

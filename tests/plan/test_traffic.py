@@ -6,6 +6,7 @@ import pytest
 
 from dreamda_jax.plan import hlo
 from dreamda_jax.plan.traffic import Collective, traffic
+from dreamda_jax.runtime.devices import ROWS, map_devices
 
 # Twenty rounds of a loop. In each: an element-wise fusion of two arrays of 4,096 bytes; a slice of
 # 64 bytes of a large array, read in a fusion; an all-reduce; what lies in S(1) is on the chip.
@@ -124,14 +125,17 @@ def test_a_real_sum_over_devices_is_found_in_a_loop():
     assert len(devices) == 2  # of conftest.py
 
     def program(x):
-        return jax.lax.scan(lambda x, _: (jax.lax.psum(x, "i") * 0.5, None), x, None, length=6)[0]
+        return jax.lax.scan(
+            lambda x, _: (jax.lax.psum(x, "devices") * 0.5, None), x, None, length=6
+        )[0]
 
-    compiled = jax.pmap(program, axis_name="i").lower(jnp.ones((2, 256))).compile()
+    mapped = map_devices(program, (ROWS,))
+    compiled = mapped.lower(jnp.ones(512)).compile()
     assert traffic(compiled.as_text()).collectives == {"all-reduce": Collective(6, 6 * 1024)}
 
 
 def test_without_messages_none_are_found():
-    compiled = jax.pmap(lambda x: x @ x).lower(jnp.ones((2, 8, 8))).compile()
+    compiled = map_devices(lambda x: x @ x, (ROWS,)).lower(jnp.ones((16, 8))).compile()
     assert traffic(compiled.as_text()).collectives == {}
 
 

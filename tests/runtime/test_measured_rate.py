@@ -56,5 +56,5 @@ def test_all_local_devices_work_at_once(monkeypatch):
     measured_rate.product_rate("bfloat16")
     for product in seen:
         assert product.dtype == jnp.bfloat16
-        assert product.shape == (jax.local_device_count(), 512, 512)
+        assert product.shape == (jax.local_device_count() * 512, 512)
         assert product.sharding.device_set == set(jax.local_devices())

@@ -4,7 +4,8 @@ A model is compared by identity, so every one has its parameters' shapes and its
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,13 @@ def models_are_shared() -> Iterator[None]:
         yield
 
 
-def _shared(files: CheckpointFiles, *, dtype: str = "float32") -> StableDiffusion:
+def _shared(
+    files: CheckpointFiles, *, dtype: str = "float32", scheduler: Mapping[str, Any] | None = None
+) -> StableDiffusion:
     configs = [part.config for part in (files.unet, files.vae, files.text_encoder)]
     tokenizer = sorted(file for file in files.tokenizer.iterdir() if file.is_file())
     contents = [file.read_bytes() for file in (*configs, files.scheduler, *tokenizer)]
-    key = (dtype, *(file.name for file in tokenizer), *contents)
+    key = (dtype, repr(scheduler or {}), *(file.name for file in tokenizer), *contents)
     if key not in _MADE:
-        _MADE[key] = _open_model(files, dtype=dtype)
+        _MADE[key] = _open_model(files, dtype=dtype, scheduler=scheduler)
     return _MADE[key]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.models.stable_diffusion import model as sd
-from dreamda_jax.models.stable_diffusion.supported_configs import SchedulerSettings
+from dreamda_jax.models.stable_diffusion.scheduler_config import SchedulerSettings
 
 SCHEDULER = SchedulerSettings(1000, 0.00085, 0.012, "scaled_linear", 1, False, "leading", "epsilon")
 

@@ -416,7 +416,7 @@ def test_refused(options, message):
 
 def test_cyclediffusion_is_refused_where_the_last_step_has_no_noise():
     toy = ToyStableDiffusion(SCHEDULER._replace(set_alpha_to_one=True))
-    with pytest.raises(ValueError, match="set_alpha_to_one=false"):
+    with pytest.raises(ValueError, match=r"--config\.model\.scheduler\.set_alpha_to_one=False"):
         DreamDA().check(toy)
     DreamDA(inversion="ddim").check(toy)
     DreamDA(inversion="ddim", eta=0.0).check(toy)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from dreamda_jax.generate import cost
 from dreamda_jax.runtime import devices as mesh
+from dreamda_jax.synthesis import program as program_lib
 from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.embeddings import Embeddings
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
@@ -126,8 +127,7 @@ def test_prompts_are_encoded_once(loaded, monkeypatch):
     assert len(first) == 20
     assert first["prompt 0"].shape == (16, 48)
     tokens = pipeline.model.tokenize(["prompt 7"])
-    one_copy = jax.tree.map(lambda x: x[0], params["text_encoder"])
-    alone = jax.jit(pipeline.model.encode_text)({"text_encoder": one_copy}, tokens)[0]
+    alone = jax.jit(pipeline.model.encode_text)(params, tokens)[0]
     np.testing.assert_allclose(first["prompt 7"], alone, atol=1e-5)  # another batch size
     monkeypatch.setattr(pipeline, "_encode_text", None)  # a call would fail
     again = embeddings.get(prompts)
@@ -163,10 +163,16 @@ def test_nothing_leaves_the_devices_while_a_batch_is_made(loaded, images):
     inputs = cost.abstract_inputs(
         *(pipeline.model, method), resolution=8, num_seeds=1, num_variants=2
     )
-    place = lambda x: mesh.replicate(np.ones(x.shape, x.dtype))  # noqa: E731
-    inputs = jax.tree.map(place, inputs)
+    inputs = jax.tree.map(
+        lambda x: np.ones(x.shape, x.dtype), mesh.rows_of_all(inputs, program_lib.INPUTS)
+    )
+    place = mesh.map_devices(
+        lambda inputs: inputs, (program_lib.INPUTS,), results=program_lib.INPUTS
+    )
+    inputs = place(inputs)
     program = pipeline.program(method)
     jax.block_until_ready(program(params, inputs))  # compiles
     with jax.transfer_guard("disallow"):
         outputs = jax.block_until_ready(program(params, inputs))
-    assert outputs.images.shape == (devices, 1, 2, 8, 8, 3)
+    assert outputs.images.shape == (devices, 2, 8, 8, 3)
+    assert outputs.site_rms.shape == (devices,)

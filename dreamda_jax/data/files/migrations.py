@@ -104,6 +104,9 @@ CHANGES: tuple[Change, ...] = (
     Removed("0.2", "test.path"),
     Removed("0.2", "unlabelled.path"),
     Removed("0.2", "prompts.dtype"),
+    # 0.1 took the file's schedule as it is; what it was is read off the checkpoint.
+    Added("0.2", "model.scheduler.steps_offset", before=0),
+    Added("0.2", "model.scheduler.set_alpha_to_one", before=True),
 )
 """In the order of versions."""
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from dreamda_jax.data.files import run_settings, staging
 from dreamda_jax.data.files.known_digests import KnownDigests
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.stable_diffusion import tokenizer_files
+from dreamda_jax.models.stable_diffusion import tokenizer_files, weight_files
 from dreamda_jax.models.weights import hub
 from dreamda_jax.models.weights.load import PICKLED_SUFFIXES, pickled_weights, shard_files
 
@@ -22,18 +21,12 @@ LAYOUT = """\
     tokenizer/     vocab.json, merges.txt, tokenizer_config.json
     scheduler/     scheduler_config.json"""
 
-_WEIGHTS = {
-    "unet": ("diffusion_pytorch_model", "diffusion_flax_model.msgpack"),
-    "vae": ("diffusion_pytorch_model", "diffusion_flax_model.msgpack"),
-    "text_encoder": ("model", "flax_model.msgpack"),
-}
 _CONFIGS = {
     "unet": "config.json",
     "vae": "config.json",
     "text_encoder": "config.json",
     "scheduler": "scheduler_config.json",
 }
-_SHARD = "-*-of-*.safetensors"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE = Path(__file__).parents[2] / "sample" / "tiny_sd"
@@ -47,7 +40,11 @@ class ComponentFiles(NamedTuple):
 
 
 class CheckpointFiles(NamedTuple):
-    """Where the parts of a checkpoint lie on this machine."""
+    """Where the parts of a checkpoint lie on this machine.
+
+    Attributes:
+        notes: what a person should hear of the choice among several files.
+    """
 
     directory: Path
     unet: ComponentFiles
@@ -55,26 +52,31 @@ class CheckpointFiles(NamedTuple):
     text_encoder: ComponentFiles
     tokenizer: Path  # a directory
     scheduler: Path
+    notes: tuple[str, ...] = ()
 
 
 def find_checkpoint(
-    path: str | os.PathLike[str], *, revision: str | None = None
+    path: str | os.PathLike[str], *, revision: str | None = None, variant: str | None = None
 ) -> CheckpointFiles:
     """Find, and for a hub id download, the files of a checkpoint.
 
-    Per network the first of these is taken: the plain `.safetensors`, a sharded index, the `.fp16`
-    or `.bf16` variant, Flax msgpack. Nothing else is downloaded.
+    Per network one file of weights is taken (`weight_files.choose_weights`). Nothing else is
+    downloaded.
 
     Args:
         path: a directory in diffusers' layout, a hub id such as "org/name", or "sample" for the
-            packaged tiny model. A directory of that name wins over the hub.
-        revision: branch, tag or commit on the hub; ignored for a directory.
+            packaged tiny model. A directory of that name wins over the hub. The folder of a model
+            in the hub's cache, models--org--name, stands for its snapshot.
+        revision: branch, tag or commit on the hub, or in such a folder.
+        variant: of the weights, such as "fp16" or "non_ema"; default: the plain ones.
 
     Raises:
-        UserError: no such directory, a part is missing, only pickled weights are there, or the hub
-            cannot be reached or refuses; the message says what to download and where to put it.
+        UserError: no such directory, a part is missing, the variant cannot be chosen, only pickled
+            weights are there, or the hub cannot be reached or refuses; the message says what to
+            download and where to put it.
     """
-    directory = staging.local(path)
+    hub.refuse_web_address(str(path), field="model.path")
+    directory = hub.snapshot_in(staging.local(path), revision=revision)
     if path == "sample" and not directory.exists():
         directory = _SAMPLE
     if directory.is_file():
@@ -85,13 +87,14 @@ def find_checkpoint(
                 f"{path}: no such directory. Give a directory in diffusers' layout:\n{LAYOUT}\n"
                 "or a hub id such as org/name."
             )
-        directory = _download(str(path), revision=revision)
+        directory = _download(str(path), revision=revision, variant=variant)
     elif (directory / "checkpoints").is_dir() and not (directory / "unet").is_dir():
         raise UserError(
             f"{directory} is a training that has not ended: run its command again to continue it."
         )
     names = _list_directory(directory)
-    chosen = _choose(names, where=str(directory))
+    choice = _choose(names, where=str(directory), variant=variant)
+    chosen = choice.files
     for part in (*map(_config, _CONFIGS), *chosen.values()):
         check_regular(directory / part)
     for file in (directory / "tokenizer").iterdir():
@@ -106,6 +109,7 @@ def find_checkpoint(
         ),
         tokenizer=directory / "tokenizer",
         scheduler=directory / _config("scheduler"),
+        notes=tuple(choice.notes),
     )
 
 
@@ -117,7 +121,7 @@ def config_digest(files: CheckpointFiles) -> str:
     return digest.hexdigest()
 
 
-def checkpoint_fingerprint(path: str | os.PathLike[str], *, revision: str | None = None) -> str:
+def checkpoint_fingerprint(files: CheckpointFiles) -> str:
     """Hash a checkpoint so that another one under the same name is noticed, without reading it all.
 
     SHA-256 over the names and contents of the config and tokenizer files and, per weight file,
@@ -125,9 +129,8 @@ def checkpoint_fingerprint(path: str | os.PathLike[str], *, revision: str | None
     matter.
 
     Raises:
-        UserError: as `find_checkpoint`.
+        UserError: a shard that an index names is not there.
     """
-    files = find_checkpoint(path, revision=revision)
     small = [files.unet.config, files.vae.config, files.text_encoder.config, files.scheduler]
     small += [file for file in files.tokenizer.iterdir() if file.is_file()]
     networks = (files.unet, files.vae, files.text_encoder)
@@ -167,7 +170,7 @@ def checkpoint_digests(files: CheckpointFiles, *, verify: bool = False) -> dict[
         name = file.relative_to(files.directory).as_posix()
         digest.update(f"{name} {one}\n".encode())
     known.save()
-    listing = checkpoint_fingerprint(files.directory)
+    listing = checkpoint_fingerprint(files)
     return run_settings.by_content(listing, digest.hexdigest(), name="model")
 
 
@@ -189,55 +192,41 @@ def _config(component: str) -> str:
 
 
 def _list_directory(directory: Path) -> set[str]:
-    parts = [*_CONFIGS, "tokenizer"]
+    parts = [*_CONFIGS, "tokenizer", "transformer"]
     found = (directory / part for part in parts if (directory / part).is_dir())
     return {f"{part.name}/{file.name}" for part in found for file in part.iterdir()}
 
 
-def _choose(names: set[str], *, where: str) -> dict[str, str]:
+def _choose(names: set[str], *, where: str, variant: str | None) -> weight_files.Choice:
     """Pick one weight file per network out of relative names; complain about all that is absent."""
+    if "transformer/config.json" in names and _config("unet") not in names:
+        raise UserError(
+            f"{where}{_pipeline_class(Path(where))}: a transformer without a U-Net bottleneck, "
+            "such as SD3's, FLUX's or PixArt's, which the methods here perturb; not supported. "
+            "Stable Diffusion 1.x and 2.x are."
+        )
     absent = [_config(part) for part in _CONFIGS if _config(part) not in names]
     slow_tokenizer = {"tokenizer/vocab.json", "tokenizer/merges.txt"}
     if not slow_tokenizer <= names and "tokenizer/tokenizer.json" not in names:
         absent += sorted(slow_tokenizer - names)
-    chosen = {}
-    pickled = []
-    for component in _WEIGHTS:
-        candidates = [name for name in _candidates(component) if name in names]
-        pickles = _pickles(names, component)
-        if candidates:
-            chosen[component] = candidates[0]
-        elif pickles:
-            pickled.append(pickles[0])
-        else:
-            absent.append(f"{component}/*.safetensors")
+    choice = weight_files.choose_weights(names, variant=variant, where=where)
+    absent += choice.absent
     if absent:
         raise UserError(
             f"{where}: not a complete Stable Diffusion checkpoint, it lacks {', '.join(absent)}. "
             f"The layout expected:\n{LAYOUT}"
         )
-    if pickled:
-        raise pickled_weights(Path(where) / pickled[0])
-    return chosen
+    if choice.pickled:
+        raise pickled_weights(Path(where) / choice.pickled[0])
+    return choice
 
 
-def _candidates(component: str) -> list[str]:
-    stem, msgpack = _WEIGHTS[component]
-    endings = ["safetensors", "safetensors.index.json"]
-    for variant in ("fp16", "bf16"):
-        # diffusers and transformers spell the index of a variant differently.
-        endings += [
-            f"{variant}.safetensors",
-            f"safetensors.index.{variant}.json",
-            f"{variant}.safetensors.index.json",
-        ]
-    return [f"{component}/{stem}.{ending}" for ending in endings] + [f"{component}/{msgpack}"]
-
-
-def _pickles(names: Iterable[str], component: str) -> list[str]:
-    return sorted(
-        n for n in names if n.startswith(f"{component}/") and n.endswith(PICKLED_SUFFIXES)
-    )
+def _pipeline_class(directory: Path) -> str:
+    """What model_index.json says, in brackets after a space; nothing where there is none."""
+    try:
+        return f" ({hub.read_json(directory / 'model_index.json')['_class_name']})"
+    except (UserError, KeyError):
+        return ""
 
 
 def _single_file(file: Path) -> UserError:
@@ -253,32 +242,29 @@ def _single_file(file: Path) -> UserError:
     )
 
 
-def _download(repo_id: str, *, revision: str | None) -> Path:
+def _download(repo_id: str, *, revision: str | None, variant: str | None) -> Path:
     """Download the needed files, or fall back on the local cache if the hub cannot be reached."""
+
+    def patterns(names: set[str]) -> list[str]:
+        chosen = _choose(names, where=repo_id, variant=variant).files
+        weights = weight_files.download_patterns(chosen.values())
+        return ["model_index.json", "tokenizer/*", *map(_config, _CONFIGS), *weights]
+
     return hub.fetch_snapshot(
         repo_id,
         revision=revision,
-        patterns=lambda names: _patterns(_choose(names, where=repo_id)),
+        patterns=patterns,
         list_files=_list_directory,
-        by_hand=_by_hand(repo_id),
+        by_hand=_by_hand(repo_id, revision=revision, variant=variant),
     )
 
 
-def _patterns(chosen: dict[str, str]) -> list[str]:
-    patterns = ["model_index.json", "tokenizer/*", *map(_config, _CONFIGS), *chosen.values()]
-    for name in chosen.values():
-        if name.endswith(".json"):
-            patterns.append(name.split(".safetensors")[0] + _SHARD)
-            # transformers' variants: model.fp16-00001-of-00002.safetensors, diffusers' the same.
-            patterns.append(name.split(".safetensors")[0] + ".*" + _SHARD)
-    return patterns
-
-
-def _by_hand(repo_id: str) -> str:
-    parts = (*(f"{part}/{stem}.safetensors" for part, (stem, _) in _WEIGHTS.items()), "*.json")
-    include = " ".join(f'"{part}"' for part in (*parts, "tokenizer/*"))
+def _by_hand(repo_id: str, *, revision: str | None, variant: str | None) -> str:
+    parts = [*weight_files.patterns_of_all(variant), "*.json", "tokenizer/*"]
+    include = " ".join(f'"{part}"' for part in parts)
+    at = f" --revision {revision}" if revision else ""
     name = repo_id.rsplit("/", 1)[-1]
     return (
-        f"    hf download {repo_id} --include {include} --local-dir {name}\n"
+        f"    hf download {repo_id}{at} --include {include} --local-dir {name}\n"
         f"copy the directory here and give its path: --config.model.path={name}"
     )

@@ -52,6 +52,7 @@ def write_checkpoint(
     load: Callable[[str], Params],
     text_config: Mapping[str, Any] | None = None,
     tokenizer: Any = None,
+    scheduler: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a checkpoint that differs from another one in some of its networks.
 
@@ -63,6 +64,7 @@ def write_checkpoint(
         format that PyTorch diffusers does not read.
       text_config: the text encoder's config.json where it changed.
       tokenizer: the tokenizer where it changed.
+      scheduler: fields of the scheduler's config that changed.
 
     Raises:
       UserError: the disk is full.
@@ -82,7 +84,14 @@ def write_checkpoint(
                 write_network(target / _file(name, ".safetensors"), load(name))
             else:
                 _copy_weights(source.weights, target, name)
-        _copy(files.scheduler, directory / "scheduler" / files.scheduler.name)
+        target = directory / "scheduler" / files.scheduler.name
+        if scheduler:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write_atomically(
+                target, atomic.to_json({**read_json(files.scheduler), **scheduler})
+            )
+        else:
+            _copy(files.scheduler, target)
         for name, content in tokenizer_files.contents(files.tokenizer, tokenizer).items():
             target = directory / "tokenizer" / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """From a checkpoint's files to a model and its parameters."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -12,6 +13,7 @@ from dreamda_jax.models.stable_diffusion.model import (
     abstract_params,
     from_configs,
 )
+from dreamda_jax.models.stable_diffusion.scheduler_config import Reading, as_in_a_pipeline
 from dreamda_jax.models.tokenizer import load_tokenizer
 from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import Place, load_weights
@@ -23,6 +25,8 @@ def load(
     *,
     revision: str | None = None,
     dtype: str = "float32",
+    variant: str | None = None,
+    scheduler: Mapping[str, Any] | None = None,
     place: Place = jax.device_put,
 ) -> tuple[StableDiffusion, Params]:
     """Load a checkpoint in diffusers' layout.
@@ -31,6 +35,8 @@ def load(
         path: a local directory, a hub id, or "sample" for the packaged tiny model.
         revision: branch, tag or commit on the hub.
         dtype: "float32" or "bfloat16", of parameters and activations.
+        variant: of the weights, such as "fp16"; see `checkpoint_files.find_checkpoint`.
+        scheduler: as for `open_model`.
         place: puts one parameter on the device(s), called tensor by tensor; see `weights`.
 
     Returns:
@@ -40,13 +46,21 @@ def load(
         UserError: files are missing, damaged or pickled, weights do not fit the configs or are not
             finite, or the checkpoint has settings that are not supported.
     """
-    files = find_checkpoint(path, revision=revision)
-    model = open_model(files, dtype=dtype)
+    files = find_checkpoint(path, revision=revision, variant=variant)
+    model = open_model(files, dtype=dtype, scheduler=scheduler)
     return model, load_params(model, files, place=place)
 
 
-def open_model(files: CheckpointFiles, *, dtype: str = "float32") -> StableDiffusion:
+def open_model(
+    files: CheckpointFiles, *, dtype: str = "float32", scheduler: Mapping[str, Any] | None = None
+) -> StableDiffusion:
     """The networks of a checkpoint from its config files; no weight is read.
+
+    Args:
+        files: of the checkpoint.
+        dtype: "float32" or "bfloat16", of parameters and activations.
+        scheduler: fields of the noise schedule that are to be other than in its file, by the names
+            of `Scheduler`.
 
     Raises:
         UserError: a config cannot be read, or has a setting that is not supported.
@@ -55,10 +69,28 @@ def open_model(files: CheckpointFiles, *, dtype: str = "float32") -> StableDiffu
         unet_config=read_json(files.unet.config),
         vae_config=read_json(files.vae.config),
         text_config=read_json(files.text_encoder.config),
-        scheduler_config=read_json(files.scheduler),
+        scheduler_config=_read_scheduler(files, scheduler).config,
         tokenizer=load_tokenizer(files.tokenizer),
         dtype=dtype,
     )
+
+
+def notes_of(files: CheckpointFiles, scheduler: Mapping[str, Any] | None = None) -> list[str]:
+    """What a person should hear of a checkpoint: what was chosen, and what is not as it says.
+
+    Args:
+        files: of the checkpoint.
+        scheduler: as for `open_model`.
+
+    Raises:
+        UserError: the scheduler's config cannot be read.
+    """
+    schedule = [f"scheduler {note}" for note in _read_scheduler(files, scheduler).notes]
+    return [*(f"weights   {note}" for note in files.notes), *schedule]
+
+
+def _read_scheduler(files: CheckpointFiles, given: Mapping[str, Any] | None) -> Reading:
+    return as_in_a_pipeline(read_json(files.scheduler), given)
 
 
 def load_params(

@@ -29,12 +29,14 @@ from dreamda_jax.models.stable_diffusion.fused_attention import (
     fused_attention,
 )
 from dreamda_jax.models.stable_diffusion.reproducible_attention import reproducible_attention
-from dreamda_jax.models.stable_diffusion.supported_configs import (
+from dreamda_jax.models.stable_diffusion.scheduler_config import (
     SchedulerSettings,
+    scheduler_settings,
+)
+from dreamda_jax.models.stable_diffusion.supported_configs import (
     check_text_encoder,
     check_unet,
     check_vae,
-    scheduler_settings,
 )
 from dreamda_jax.models.tokenizer import check_empty_prompt, encode_prompts
 from dreamda_jax.types import AnyArray, Bottleneck, Context, Image, Latent, Params, TokenIds

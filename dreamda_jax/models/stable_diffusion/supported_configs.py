@@ -6,36 +6,11 @@ which Flax and PyTorch agree; anything else is refused by name.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from dreamda_jax.algorithms.diffusion import schedule
 from dreamda_jax.errors import UserError
 
 Config = Mapping[str, Any]
-
-
-class SchedulerSettings(NamedTuple):
-    """The noise schedule of a checkpoint, named as in diffusers' `DDIMScheduler`."""
-
-    num_train_timesteps: int
-    beta_start: float
-    beta_end: float
-    beta_schedule: str  # linear, scaled_linear or squaredcos_cap_v2
-    steps_offset: int
-    set_alpha_to_one: bool
-    timestep_spacing: str  # leading, trailing or linspace
-    prediction_type: str  # epsilon or v_prediction
-
-    def alphas_cumprod(self) -> np.ndarray:
-        """ᾱ_t of every timestep the network was trained on, float64 [num_train_timesteps]."""
-        return schedule.alphas_cumprod(
-            self.num_train_timesteps,
-            self.beta_start,
-            self.beta_end,
-            self.beta_schedule,  # type: ignore[arg-type]
-        )
 
 
 # field: the values that are right, the default of PyTorch diffusers first.
@@ -86,14 +61,6 @@ _VAE: dict[str, tuple[Any, ...]] = {
 _TEXT: dict[str, tuple[Any, ...]] = {
     "model_type": ("clip_text_model",),
     "hidden_act": ("quick_gelu", "gelu"),
-}
-_SCHEDULER: dict[str, tuple[Any, ...]] = {
-    "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
-    "prediction_type": ("epsilon", "v_prediction"),
-    "rescale_betas_zero_snr": (False,),
-    "thresholding": (False,),
-    "timestep_spacing": ("leading", "trailing", "linspace"),
-    "trained_betas": (None,),
 }
 _BLOCKS = {
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -148,34 +115,6 @@ def check_text_encoder(config: Config) -> None:
     _check("text_encoder", config, _TEXT)
 
 
-def scheduler_settings(config: Config) -> SchedulerSettings:
-    """Read the noise schedule from a scheduler's config, of DDIM or any other discrete scheduler.
-
-    Fields that are absent take `DDIMScheduler`'s defaults, as `DDIMScheduler.from_config` does.
-    `clip_sample` is the exception: schedulers of other classes never clip, so only DDIM's own
-    default (true) is taken as a wish to.
-
-    Raises:
-        UserError: an option that the samplers here do not implement, by field and value.
-    """
-    name = str(config.get("_class_name", "DDIMScheduler"))
-    if name.startswith(("FlowMatch", "EDM")):
-        raise _refusal("scheduler", "_class_name", name, ("a scheduler with discrete betas",))
-    _check("scheduler", {"beta_schedule": "linear", **config}, _SCHEDULER)
-    if config.get("clip_sample", name == "DDIMScheduler"):
-        raise _refusal("scheduler", "clip_sample", True, (False,))
-    return SchedulerSettings(
-        num_train_timesteps=int(config.get("num_train_timesteps", 1000)),
-        beta_start=float(config.get("beta_start", 0.0001)),
-        beta_end=float(config.get("beta_end", 0.02)),
-        beta_schedule=str(config.get("beta_schedule", "linear")),
-        steps_offset=int(config.get("steps_offset", 0)),
-        set_alpha_to_one=bool(config.get("set_alpha_to_one", True)),
-        timestep_spacing=str(config.get("timestep_spacing", "leading")),
-        prediction_type=str(config.get("prediction_type", "epsilon")),
-    )
-
-
 def _check(component: str, config: Config, allowed: Mapping[str, tuple[Any, ...]]) -> None:
     for field, values in allowed.items():
         if config.get(field, values[0]) not in values:
@@ -183,9 +122,8 @@ def _check(component: str, config: Config, allowed: Mapping[str, tuple[Any, ...]
 
 
 def _refusal(component: str, field: str, value: Any, values: tuple[Any, ...]) -> UserError:
-    file = "scheduler_config.json" if component == "scheduler" else "config.json"
     known = " or ".join(str(known) for known in values)
     return UserError(
-        f"{component}/{file}: {field}={value!r} is not supported (supported: {known}). "
+        f"{component}/config.json: {field}={value!r} is not supported (supported: {known}). "
         "Stable Diffusion 1.x and 2.x text-to-image checkpoints are."
     )

@@ -1,6 +1,7 @@
 """What can go wrong between here and the Hugging Face hub, in words a person can act on."""
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,11 @@ from typing import Any
 from dreamda_jax.data.files import json_text
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
+
+_PAGE = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<id>[\w.-]+/[\w.-]+)"
+    r"(?:/(?:tree|blob|resolve)/(?!main(?:/|$))(?P<ref>[^/?#]+))?"
+)
 
 
 def fetch(
@@ -104,6 +110,51 @@ def fetch_snapshot(
         return directory
 
     return fetch(download, repo_id, revision=revision, by_hand=by_hand, cached=cached)
+
+
+def refuse_web_address(path: str, *, field: str) -> None:
+    """Refuses a model's page on the hub in the place of its id.
+
+    Args:
+        path: as given.
+        field: of the configuration.
+
+    Raises:
+        UserError: it is one; the message has the id.
+    """
+    page = _PAGE.match(path)
+    if page is not None:
+        also = f" --config.{field.split('.')[0]}.revision={page['ref']}" if page["ref"] else ""
+        raise UserError(
+            f"{path}: the address of a page. Give the model's id: --config.{field}={page['id']}"
+            f"{also}"
+        )
+
+
+def snapshot_in(directory: Path, *, revision: str | None = None) -> Path:
+    """The snapshot in a model's folder of the hub's cache; any other directory as it is.
+
+    That folder, models--org--name, has `snapshots/COMMIT` with the files and `refs/main` with the
+    commit.
+
+    Raises:
+        UserError: it has no such snapshot; the message lists those there are.
+    """
+    snapshots = directory / "snapshots"
+    if not directory.name.startswith("models--") or not snapshots.is_dir():
+        return directory
+    there = sorted(each.name for each in snapshots.iterdir() if each.is_dir())
+    wanted = revision or "main"
+    ref = directory / "refs" / wanted
+    commit = ref.read_text().strip() if ref.is_file() else wanted
+    if commit in there:
+        return snapshots / commit
+    if revision is None and len(there) == 1:  # fetched by its commit alone
+        return snapshots / there[0]
+    raise UserError(
+        f"{directory}: a folder of the Hugging Face cache without a snapshot of {wanted!r}. "
+        f"Give the path of one: {', '.join(str(snapshots / name) for name in there) or 'none'}"
+    )
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Finding a checkpoint's files, in a directory or (simulated) on the hub."""
 
+import fnmatch
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from dreamda_jax.models.tokenizer import load_tokenizer
 from tests.support.make_checkpoint import TINY_SD, make_tiny_sd2, random_tensor
 
 UNET = "unet/diffusion_pytorch_model"
+SHARDED = (f"{UNET}.safetensors.index.json", f"{UNET}-00001-of-00002.safetensors")
 
 
 def test_local_directory():
@@ -48,24 +51,100 @@ def test_home_is_expanded(checkpoint, monkeypatch):
 
 
 def test_preference_among_weight_files(checkpoint):
+    """Plain before sharded before the only variant before msgpack."""
     plain = checkpoint / f"{UNET}.safetensors"
     order = [
         plain.name,
         "diffusion_pytorch_model.safetensors.index.json",
         "diffusion_pytorch_model.fp16.safetensors",
         "diffusion_pytorch_model.safetensors.index.fp16.json",
-        "diffusion_pytorch_model.bf16.safetensors",
         "diffusion_flax_model.msgpack",
     ]
     for name in order[1:]:
         (plain.parent / name).touch()
-    (plain.parent / "diffusion_pytorch_model.non_ema.safetensors").touch()
     (plain.parent / "diffusion_pytorch_model.bin").touch()
     for name in order:
         assert find_checkpoint(checkpoint).unet.weights.name == name
         (plain.parent / name).unlink()
     with pytest.raises(UserError, match="pickled weights are refused"):
         find_checkpoint(checkpoint)
+
+
+def test_the_variant_that_is_given_is_loaded(checkpoint, tiny):
+    """The U-Net's moving average and the other, as SD 1.x repositories have them."""
+    _, params = tiny
+    file = checkpoint / f"{UNET}.safetensors"
+    halved = {name: array / 2 for name, array in load_file(file).items()}
+    save_file(halved, checkpoint / f"{UNET}.non_ema.safetensors")
+    _, ours = loading.load(checkpoint, variant="non_ema")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, np.asarray(b) / 2),
+        ours["unet"],
+        params["unet"],
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours["vae"], params["vae"])
+    jax.tree.map(np.testing.assert_array_equal, loading.load(checkpoint)[1]["unet"], params["unet"])
+    found, plain = find_checkpoint(checkpoint, variant="non_ema"), find_checkpoint(checkpoint)
+    assert checkpoint_fingerprint(found) != checkpoint_fingerprint(plain)
+    assert loading.notes_of(plain) == []
+    assert loading.notes_of(found) == [
+        "weights   vae has no variant 'non_ema': its plain weights are taken",
+        "weights   text_encoder has no variant 'non_ema': its plain weights are taken",
+    ]
+    with pytest.raises(UserError, match=r"of variant 'fp16'\. There are: non_ema, plain \(unet\)"):
+        loading.load(checkpoint, variant="fp16")
+    file.unlink()
+    notes = loading.notes_of(find_checkpoint(checkpoint))
+    assert notes == ["weights   no plain weights of unet: the only variant, non_ema, is taken"]
+
+
+def test_the_folder_of_the_hub_s_cache_is_its_snapshot(tmp_path):
+    folder = tmp_path / "models--org--name"
+    commits = ["a" * 40, "b" * 40]
+    for commit in commits:
+        shutil.copytree(TINY_SD, folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commits[1])
+    assert find_checkpoint(folder).directory == folder / "snapshots" / commits[1]
+    assert find_checkpoint(folder, revision=commits[0]).directory.name == commits[0]
+    (folder / "refs" / "main").unlink()
+    with pytest.raises(UserError, match=r"without a snapshot of 'main'.*snapshots/aaa.*, .*bbb"):
+        find_checkpoint(folder)
+    shutil.rmtree(folder / "snapshots" / commits[0])
+    assert find_checkpoint(folder).directory.name == commits[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("https://huggingface.co/org/name-1.5", "--config.model.path=org/name-1.5"),
+        ("https://huggingface.co/org/name/tree/main", "--config.model.path=org/name"),
+        (
+            "http://www.huggingface.co/org/name/blob/fp16/unet/config.json",
+            "--config.model.path=org/name --config.model.revision=fp16",
+        ),
+        ("huggingface.co/org/name", "--config.model.path=org/name"),
+        ("hf.co/org/name/", "--config.model.path=org/name"),
+    ],
+)
+def test_the_address_of_a_page_is_answered_with_the_id(hub, address, advice):
+    with pytest.raises(UserError, match="the address of a page") as caught:
+        find_checkpoint(address)
+    assert str(caught.value).endswith(advice)
+    assert not hub.asked
+
+
+def test_a_transformer_without_a_unet_is_named(checkpoint, hub, monkeypatch):
+    index = checkpoint / "model_index.json"
+    index.write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    (checkpoint / "unet").rename(checkpoint / "transformer")
+    with pytest.raises(UserError, match=r"\(FluxPipeline\): a transformer without a U-Net bottle"):
+        find_checkpoint(checkpoint)
+    names = ["transformer/config.json", "vae/config.json", "model_index.json"]
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda *_, **__: names)
+    with pytest.raises(UserError, match=r"org/flux: a transformer without a U-Net bottleneck"):
+        find_checkpoint("org/flux")
+    assert not hub.asked
 
 
 @pytest.mark.parametrize("component", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
@@ -87,7 +166,7 @@ def test_missing_component_is_named_with_the_layout(checkpoint, component):
 def test_a_pipe_in_a_checkpoint_is_refused_and_not_waited_for(checkpoint, name):
     (checkpoint / name).unlink()
     os.mkfifo(checkpoint / name)
-    for use in (find_checkpoint, checkpoint_fingerprint, loading.load):
+    for use in (find_checkpoint, loading.load):
         with pytest.raises(UserError, match=f"{name} is a pipe, where a file is needed"):
             use(checkpoint)
 
@@ -184,23 +263,25 @@ def test_wrong_shape_and_nan_name_the_tensor(checkpoint):
 
 def test_made_checkpoints_are_deterministic(tiny_sd2_directory, tmp_path):
     make_tiny_sd2(tmp_path)
-    assert checkpoint_fingerprint(tmp_path) == checkpoint_fingerprint(tiny_sd2_directory)
+    assert checkpoint_fingerprint(find_checkpoint(tmp_path)) == checkpoint_fingerprint(
+        find_checkpoint(tiny_sd2_directory)
+    )
     path, shape = ("conv_in", "kernel"), (3, 3, 4, 8)
     first, second = (random_tensor(path, shape, seed=seed) for seed in (0, 1))
     assert not np.array_equal(first, second)
 
 
 def test_fingerprint_covers_configs_tokenizer_and_weights(checkpoint):
-    before = checkpoint_fingerprint(checkpoint)
-    assert checkpoint_fingerprint(TINY_SD) == before  # wherever it lies
+    before = checkpoint_fingerprint(find_checkpoint(checkpoint))
+    assert checkpoint_fingerprint(find_checkpoint(TINY_SD)) == before  # wherever it lies
     (checkpoint / "README.md").write_text("not part of the model")
     (checkpoint / "unet/notes.txt").write_text("nor this")
-    assert checkpoint_fingerprint(checkpoint) == before
+    assert checkpoint_fingerprint(find_checkpoint(checkpoint)) == before
     seen = {before}
     for name in ("scheduler/scheduler_config.json", "tokenizer/merges.txt"):
         with (checkpoint / name).open("a") as stream:
             stream.write("\n")
-        seen.add(checkpoint_fingerprint(checkpoint))
+        seen.add(checkpoint_fingerprint(find_checkpoint(checkpoint)))
     file = checkpoint / f"{UNET}.safetensors"
     size = file.stat().st_size
     for offset in (100, size // 2 + 100, size - 1):
@@ -209,7 +290,7 @@ def test_fingerprint_covers_configs_tokenizer_and_weights(checkpoint):
             byte = stream.read(1)[0]
             stream.seek(offset)
             stream.write(bytes([byte ^ 1]))
-        seen.add(checkpoint_fingerprint(checkpoint))
+        seen.add(checkpoint_fingerprint(find_checkpoint(checkpoint)))
     assert len(seen) == 6
 
 
@@ -277,6 +358,8 @@ def test_hub_takes_the_shards_of_an_index(hub, monkeypatch):
         find_checkpoint("some/model")
     patterns = hub.asked[0][2]
     assert any(Path(f"{UNET}-00001-of-00002.safetensors").match(p) for p in patterns)
+    other = Path(f"{UNET}.non_ema-00001-of-00002.safetensors")
+    assert not any(other.match(pattern) for pattern in patterns)
 
 
 def test_hub_with_pickled_weights_only(hub, monkeypatch):
@@ -303,7 +386,22 @@ def test_no_network(hub, error):
         find_checkpoint("some/model")
     assert "--local-dir model" in str(e.value)
     assert "--config.model.path=model" in str(e.value)
-    assert '"unet/diffusion_pytorch_model.safetensors"' in str(e.value)
+    included = re.findall(r'"(.+?)"', str(e.value))
+    for name in (f"{UNET}.safetensors", f"{UNET}.fp16.safetensors", *SHARDED, "unet/config.json"):
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in included), name
+    assert not any(fnmatch.fnmatch("v1-5-pruned.safetensors", pattern) for pattern in included)
+    hub.error = error
+    with pytest.raises(UserError) as e:
+        find_checkpoint("some/model", revision="v1", variant="fp16")
+    assert "hf download some/model --revision v1 --include" in str(e.value)
+    included = re.findall(r'"(.+?)"', str(e.value))
+    for name, wanted in {
+        f"{UNET}.fp16.safetensors": True,
+        f"{UNET}.fp16-00001-of-00002.safetensors": True,
+        f"{UNET}.safetensors": True,  # of a network that has no such variant
+        f"{UNET}.non_ema.safetensors": False,
+    }.items():
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in included) == wanted, name
 
 
 def test_no_network_but_cached(hub):

@@ -95,6 +95,18 @@ def weights_file(directory, name):
     return directory / name / f"{STEMS[name]}.safetensors"
 
 
+def test_fields_of_the_scheduler_that_were_given_are_written(original, output):
+    """A network that was fine-tuned as one of v-prediction is used as one."""
+    write(output, original, scheduler={"prediction_type": "v_prediction"})
+    before, after = (
+        json.loads((directory / "scheduler/scheduler_config.json").read_bytes())
+        for directory in (original, output)
+    )
+    assert after == before | {"prediction_type": "v_prediction"}
+    scheduler = loading.open_model(find_checkpoint(output)).scheduler
+    assert scheduler.prediction_type == "v_prediction"
+
+
 def test_a_changed_unet_is_read_back_to_the_bit_and_the_rest_is_copied(original, output):
     unet = changed_unet(original)
     write(output, original, changed={"unet": unet})

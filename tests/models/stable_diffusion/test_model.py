@@ -16,7 +16,6 @@ import pytest
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.stable_diffusion import model as stable_diffusion
-from dreamda_jax.models.stable_diffusion.supported_configs import scheduler_settings
 from dreamda_jax.plan.known_configs import SD15, SD21
 from tests.support.make_checkpoint import TINY_SD
 from tests.support.paths import REFERENCE
@@ -240,7 +239,6 @@ def test_full_size_shapes_without_weights(known, sizes):
         ("vae", "up_block_types", ["AttnUpDecoderBlock2D"] * 3),
         ("text_encoder", "model_type", "t5"),
         ("text_encoder", "hidden_act", "relu"),
-        ("scheduler", "clip_sample", True),
         ("scheduler", "thresholding", True),
         ("scheduler", "rescale_betas_zero_snr", True),
         ("scheduler", "beta_schedule", "sigmoid"),
@@ -258,17 +256,6 @@ def test_unsupported_settings_are_refused_by_name(checkpoint, component, field, 
         loading.load(checkpoint)
     shown = "Attn" if field.endswith("block_types") else str(value)
     assert shown in str(caught.value)
-
-
-def test_scheduler_defaults_are_those_of_ddim():
-    settings = scheduler_settings({"_class_name": "EulerDiscreteScheduler"})
-    assert settings.set_alpha_to_one
-    assert settings.steps_offset == 0
-    assert settings.timestep_spacing == "leading"
-    with pytest.raises(UserError, match="clip_sample=True"):
-        scheduler_settings({"_class_name": "DDIMScheduler"})
-    pndm = scheduler_settings(SD15.scheduler)
-    assert (pndm.steps_offset, pndm.set_alpha_to_one) == (1, False)
 
 
 def test_unknown_dtype():
