@@ -95,19 +95,24 @@ class Ours:
         from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
         self._config = _read_config()
-        parts = build.generation(self._config)
-        self._pipeline, self._params = DreamDAPipeline(parts.model), expand.load_params(parts)
+        checked = build.generation(self._config)
+        making = checked.making
+        self._pipeline = DreamDAPipeline(checked.networks.model)
+        self._params = expand.load_params(checked.networks, making.method)
         method = self._config["method"]
         self.settings = {
             name: method[name]
             for name in ("num_inference_steps", "strength", "guidance_scale", "noise_scale")
         }
-        self.seeds_per_call = parts.synthesis.seeds_per_device
+        self.seeds_per_call = making.synthesis.seeds_per_device
         seeds = load_seeds(
-            parts.source, range(len(parts.source)), resolution=parts.image.resolution, crop="center"
+            making.source,
+            range(len(making.source)),
+            resolution=making.image.resolution,
+            crop="center",
         )
         self._seeds = list(seeds)
-        self._choose = parts.choose_prompt
+        self._choose = making.choose_prompt
 
     def take(self, count: int) -> tuple[np.ndarray, list[str]]:
         """So many seed images, uint8 [count, h, w, 3], and their prompts."""
@@ -134,13 +139,12 @@ class Ours:
         config["synthesis"] |= {"num_variants": n, "max_seeds": num_seeds}
         with tempfile.TemporaryDirectory() as directory:
             config["output"] = {**config["output"], "path": f"{directory}/set"}
-            parts = build.generation(config)
-            parts = parts._replace(model=self._pipeline.model)
+            making = build.generation(config).making
             return expand.make_missing(
-                parts,
+                making,
                 self._pipeline,
                 self._params,
-                todo=list(range(parts.layout.num_shards)),
+                todo=list(range(making.layout.num_shards)),
                 finished=[],
                 stop=threading.Event(),
             )

@@ -54,15 +54,16 @@ def main() -> None:
         "max_seeds": flags.FLAGS.num_seeds,
         "num_variants": flags.FLAGS.num_variants,
     }
-    parts = build.generation(config)
-    pipeline = DreamDAPipeline(parts.model)
-    params = run.load_params(parts)
-    batch = parts.synthesis.seeds_per_device * devices.local_device_count()
+    checked = build.generation(config)
+    making = checked.making
+    pipeline = DreamDAPipeline(checked.networks.model)
+    params = run.load_params(checked.networks, making.method)
+    batch = making.synthesis.seeds_per_device * devices.local_device_count()
     start = time.monotonic()
-    make_set(parts, pipeline, params, num_seeds=min(batch, parts.layout.num_seeds))
+    make_set(making, pipeline, params, num_seeds=min(batch, making.layout.num_seeds))
     warm_up = time.monotonic() - start
     rounds = [
-        make_set(parts, pipeline, params, num_seeds=parts.layout.num_seeds)
+        make_set(making, pipeline, params, num_seeds=making.layout.num_seeds)
         for _ in range(flags.FLAGS.rounds)
     ]
     if not all(r.made.seconds for r in rounds):
@@ -97,19 +98,19 @@ def main() -> None:
 
 
 def make_set(
-    parts: build.Generation, pipeline: DreamDAPipeline, params: Any, *, num_seeds: int
+    making: build.Making, pipeline: DreamDAPipeline, params: Any, *, num_seeds: int
 ) -> Round:
     """Makes all variants of the first seeds, as `python -m dreamda_jax.generate` does."""
     with tempfile.TemporaryDirectory() as directory:
         layout = dataclasses.replace(
-            parts.layout,
+            making.layout,
             directory=Path(directory),
             num_seeds=num_seeds,
-            num_shards=-(-num_seeds // parts.layout.seeds_per_shard),
+            num_shards=-(-num_seeds // making.layout.seeds_per_shard),
         )
         start = time.monotonic()
         made = run.make_missing(
-            parts._replace(layout=layout),
+            making._replace(layout=layout),
             pipeline,
             params,
             todo=list(range(layout.num_shards)),

@@ -38,7 +38,6 @@ from dreamda_jax.data import prompts, sources
 from dreamda_jax.data.sets import shards
 from dreamda_jax.generate import build, engine, run
 from dreamda_jax.models.tokenizer import load_tokenizer
-from dreamda_jax.options.checkpoints import Model
 from dreamda_jax.options.synthesis import Image, Loader, Output, Synthesis
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.settings import binding
@@ -70,13 +69,13 @@ def measure(setup: Setup, section: Section, clock: timing.Clock) -> None:
         draw_images(Path(directory) / "images", _BATCHES * num_devices, setup.size.resolution)
         section.say("compiling, and a first batch")
         start = time.monotonic()
-        make_set(config, model, pipeline, everywhere, Path(directory), num_devices)
+        make_set(config, pipeline, everywhere, Path(directory), num_devices)
         first = time.monotonic() - start
         if clock.left <= 0:
             section.row(what="generate", note=NO_TIME, compiling_and_first_batch_s=first)
             return
         made, seconds = make_set(
-            config, model, pipeline, everywhere, Path(directory), _BATCHES * num_devices
+            config, pipeline, everywhere, Path(directory), _BATCHES * num_devices
         )
     method = config["method"]
     per_batch = (made.seconds - made.device_wait_seconds) / (made.batches - 1)
@@ -144,7 +143,6 @@ def draw_images(directory: Path, count: int, side: int) -> None:
 
 def make_set(
     config: Mapping[str, Any],
-    model: Any,
     pipeline: DreamDAPipeline,
     params: Params,
     directory: Path,
@@ -152,24 +150,22 @@ def make_set(
 ) -> tuple[engine.Statistics, float]:
     """Makes and verifies the shards of so many seeds; (statistics, seconds from start to end)."""
     with tempfile.TemporaryDirectory(dir=directory) as output:
-        parts = _parts(config, model, directory / "images", Path(output), num_seeds)
-        todo = list(range(parts.layout.num_shards))
+        making = _making(config, directory / "images", Path(output), num_seeds)
+        todo = list(range(making.layout.num_shards))
         start = time.monotonic()
         with contextlib.redirect_stderr(io.StringIO()):  # the progress bar
             made = run.make_missing(
-                parts, pipeline, params, todo=todo, finished=[], stop=threading.Event()
+                making, pipeline, params, todo=todo, finished=[], stop=threading.Event()
             )
         seconds = time.monotonic() - start
-        states = [shards.verify_shard(parts.layout, shard) for shard in todo]
+        states = [shards.verify_shard(making.layout, shard) for shard in todo]
         if any(state.status != "done" for state in states):
             raise RuntimeError(f"the engine's shards are not as they should be: {states}")
         return made, seconds
 
 
-def _parts(
-    config: Mapping[str, Any], model: Any, images: Path, output: Path, num_seeds: int
-) -> build.Generation:
-    """As `build.generation` makes them, but for a checkpoint's files, which there are none of."""
+def _making(config: Mapping[str, Any], images: Path, output: Path, num_seeds: int) -> build.Making:
+    """As `build.generation` makes it."""
     bind = functools.partial(binding.bind, dict(config))
     source = sources.Spread(sources.open_source(kind="folder", path=str(images)), num_seeds)
     synthesis = bind("synthesis", Synthesis)
@@ -181,24 +177,17 @@ def _parts(
         num_seeds=num_seeds,
         seeds_per_shard=synthesis.seeds_per_shard,
     )
-    return build.Generation(
-        settings={},
-        defaults={},
-        files=None,  # type: ignore[arg-type]  # the weights are there already
-        model=model,
+    return build.Making(
         method=method,
         source=source,
         choose_prompt=method.prompts(
             given, label_names=source.label_names, draw_seed=synthesis.seed
         ),
         layout=layout,
-        checkpoint=bind("model", Model),
         image=bind("image", Image),
         synthesis=synthesis,
         output=bind("output", Output),
         loader=bind("loader", Loader),
-        notes=[],
-        content=None,
     )
 
 

@@ -18,7 +18,6 @@ from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
     from dreamda_jax.data.files.mirror import Mirror
-    from dreamda_jax.generate import build, run
     from dreamda_jax.runtime.distributed import Hosts
 
 command_line.define_config_flag()
@@ -66,40 +65,50 @@ def _generate_here(
     from dreamda_jax.data.sets import shards
     from dreamda_jax.generate import build
 
-    parts = build.generation(config, verify=verify)
-    from dreamda_jax.generate import retry, run, seed_images  # after every path has been found
+    checked = build.generation(config, verify=verify)
+    identity, networks, making = checked.identity, checked.networks, checked.making
+    from dreamda_jax.generate import (  # after every path has been found
+        expected,
+        retry,
+        run,
+        seed_images,
+    )
     from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
-    layout = parts.layout
-    for note in (*parts.notes, *build.check_classes(parts)):
+    layout, source = making.layout, making.source
+    for note in (*checked.notes, *build.check_classes(source, layout)):
         print(note)
-    settings = seed_images.settings_of_run(parts)
+    settings = seed_images.settings_of_run(identity, layout, source)
     mine = range(hosts.index, layout.num_shards, hosts.count)
+    mended_shards = functools.partial(
+        retry.mended_shards, layout, source, making.image, report=print
+    )
+    start_lines = functools.partial(expected.start_lines, networks, making, mine)
     if dry_run:
-        run_directory.check_settings(layout.directory, settings, defaults=parts.defaults)
+        run_directory.check_settings(layout.directory, settings, defaults=identity.defaults)
         todo = shards.missing_shards(layout, shards=mine, checksum=False, remove_damaged=False)
-        todo = sorted({*todo, *retry.mended_shards(parts, {*mine} - {*todo}, report=print)})
-        print(_summary(parts, mine, todo, run.expect(parts, DreamDAPipeline(parts.model))))
+        todo = sorted({*todo, *mended_shards({*mine} - {*todo})})
+        print(start_lines(todo, expected.expect(networks, making, DreamDAPipeline(networks.model))))
         return 0
     with run_directory.open_run(
-        layout.directory, settings, defaults=parts.defaults, process_index=hosts.index
+        layout.directory, settings, defaults=identity.defaults, process_index=hosts.index
     ) as opened:
         if not opened.read_only:
-            seed_images.remember(parts)
+            seed_images.remember(identity.content, layout)
             shards.remove_leftovers(layout)
         todo = shards.missing_shards(
             layout, shards=mine, report=print, remove_damaged=not opened.read_only
         )
-        mended = retry.mended_shards(parts, {*mine} - {*todo}, report=print)
+        mended = mended_shards({*mine} - {*todo})
         if todo or mended:
             opened.require_writable()
             retry.forget_learned(layout, mended)
             todo = sorted({*todo, *mended})
-            pipeline = DreamDAPipeline(parts.model)
-            expected = run.expect(parts, pipeline)
-            print(_summary(parts, mine, todo, expected), flush=True)
+            pipeline = DreamDAPipeline(networks.model)
+            known = expected.expect(networks, making, pipeline)
+            print(start_lines(todo, known), flush=True)
             run.make_and_report(
-                *(parts, pipeline, mine, todo, expected, stop),
+                *(networks, making, pipeline, mine, todo, known, stop),
                 process_index=hosts.index,
                 mirrors=mirrors,
             )
@@ -112,7 +121,7 @@ def _generate_here(
             layout, checksum=False, remove_damaged=False, report=lambda line: None
         )
         if not others:
-            print(run.look(parts) if opened.read_only else run.finish(parts))
+            print(run.look(layout, source) if opened.read_only else run.finish(making))
         elif stop.is_set():
             return None
         else:
@@ -121,39 +130,6 @@ def _generate_here(
                 "same command as those, or as one process alone"
             )
     return 0
-
-
-def _summary(
-    parts: "build.Generation", mine: range, todo: list[int], expected: "run.Expected"
-) -> str:
-    from dreamda_jax.data.files import run_directory
-    from dreamda_jax.generate import cost, run, summary
-    from dreamda_jax.runtime import devices
-
-    seeds_left = sum(len(parts.layout.seed_ids(shard)) for shard in todo)
-    num_images = seeds_left * parts.synthesis.num_variants
-    num_bytes = cost.estimated_bytes(
-        num_images,
-        num_shards=len(todo),
-        resolution=parts.image.resolution,
-        image_format=parts.output.format,
-    )
-    run_directory.check_free_space(parts.layout.directory, needed=num_bytes)
-    return summary.start(
-        num_skipped=run.num_skipped(parts, {*mine} - {*todo}),
-        devices=devices.describe_devices(),
-        model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
-        method=parts.method.name,
-        num_seeds=sum(len(parts.layout.seed_ids(shard)) for shard in mine),
-        seeds_left=seeds_left,
-        source=parts.source,
-        num_variants=parts.synthesis.num_variants,
-        resolution=parts.image.resolution,
-        price=expected.price,
-        time=run.time_of_images(parts, expected, num_images=num_images),
-        num_bytes=num_bytes,
-        output=parts.output.path,
-    )
 
 
 if __name__ == "__main__":

@@ -8,30 +8,33 @@ import numpy as np
 
 from dreamda_jax.data import loader
 from dreamda_jax.data.loader import Seed
+from dreamda_jax.data.sources import Source
 from dreamda_jax.errors import UserError
 from dreamda_jax.generate import conditions, learned
-from dreamda_jax.generate.build import Generation
+from dreamda_jax.generate.build import Making
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+from dreamda_jax.options.synthesis import Image
 from dreamda_jax.runtime.progress import Progress
-from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
+from dreamda_jax.synthesis.method import Learning
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.types import Params
 
 
 def load_seeds(
-    parts: Generation, ids: list[int], *, num_workers: int = 0
+    source: Source, image: Image, ids: list[int], *, num_workers: int = 0
 ) -> Generator[Seed, None, None]:
     """Those seed images of a run, decoded ahead; see `loader.load_seeds`."""
     return loader.load_seeds(
-        parts.source,
+        source,
         ids,
-        resolution=parts.image.resolution,
-        crop=parts.image.crop,
+        resolution=image.resolution,
+        crop=image.crop,
         num_workers=num_workers,
     )
 
 
 def open_conditions(
-    parts: Generation,
+    making: Making,
     pipeline: DreamDAPipeline,
     params: Params,
     keys: np.ndarray,
@@ -43,7 +46,7 @@ def open_conditions(
     """What variants are made under.
 
     Args:
-      parts: the run.
+      making: what the run makes.
       pipeline: its model, which encodes prompts.
       params: parameters on the devices.
       keys: of all seeds, uint32 [seeds, 2].
@@ -57,19 +60,26 @@ def open_conditions(
     Raises:
       UserError: the disk is full, or learning diverged.
     """
-    if isinstance(parts.method, DiffusionInversion):
-        return _learned(parts, parts.method, params, keys, mine=mine, stop=stop, refresh=refresh)
+    learning = making.method.learning
+    if learning is not None:
+        return _learned(
+            *(making, learning, pipeline.model, params, keys),
+            mine=mine,
+            stop=stop,
+            refresh=refresh,
+        )
     return conditions.Prompts(
         pipeline.embeddings(params),
-        parts.choose_prompt,
-        source_prompt=parts.method.source_prompt,
-        num_variants=parts.synthesis.num_variants,
+        making.choose_prompt,
+        source_prompt=making.method.source_prompt,
+        num_variants=making.synthesis.num_variants,
     )
 
 
 def _learned(
-    parts: Generation,
-    method: DiffusionInversion,
+    making: Making,
+    method: Learning,
+    model: StableDiffusion,
     params: Params,
     keys: np.ndarray,
     *,
@@ -77,7 +87,7 @@ def _learned(
     stop: threading.Event,
     refresh: Callable[[], None],
 ) -> conditions.LearnedEmbeddings | None:
-    layout, shape = parts.layout, method.embedding_shape(parts.model)
+    layout, shape = making.layout, method.embedding_shape(model)
     store = learned.Store(layout, shape)
     every = range(layout.num_shards)
     own = every if mine is None else mine
@@ -86,12 +96,12 @@ def _learned(
     total = layout.num_seeds * method.learning_steps
     with contextlib.closing(Progress(total, total - steps, unit="step")) as progress:
         job = learned.Job(
-            learner=learned.Learner(parts.model, params, method),
+            learner=learned.Learner(model, params, method),
             layout=layout,
             shape=shape,
             keys=keys,
-            load=lambda ids: load_seeds(parts, ids),
-            seeds_per_device=parts.synthesis.seeds_per_device,
+            load=lambda ids: load_seeds(making.source, making.image, ids),
+            seeds_per_device=making.synthesis.seeds_per_device,
             refresh=refresh,
             report=lambda count, loss: progress.add(
                 count, note="learning embeddings" + ("" if loss is None else f", loss {loss:.3f}")
@@ -105,9 +115,9 @@ def _learned(
             f"learned embeddings below {layout.directory} were removed or changed while this run "
             "used them. Run the same command again: it learns what is missing"
         )
-    labels = np.array([parts.source[index].label for index in range(layout.num_seeds)])
+    labels = np.array([making.source[index].label for index in range(layout.num_seeds)])
     alone = [
-        name for label, name in enumerate(parts.source.label_names) if np.sum(labels == label) == 1
+        name for label, name in enumerate(making.source.label_names) if np.sum(labels == label) == 1
     ]
     if alone:
         print(
@@ -119,5 +129,5 @@ def _learned(
         labels,
         keys,
         interpolation=method.interpolation,
-        num_variants=parts.synthesis.num_variants,
+        num_variants=making.synthesis.num_variants,
     )

@@ -13,8 +13,7 @@ from dreamda_jax.models.stable_diffusion.model import UNET_SCOPE, StableDiffusio
 from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.flops import count_flops, count_flops_within
 from dreamda_jax.runtime.program_notes import ProgramNotes
-from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
-from dreamda_jax.synthesis.method import Inputs, Method
+from dreamda_jax.synthesis.method import Inputs, Learning, Method
 from dreamda_jax.synthesis.program import INPUTS
 from dreamda_jax.types import Params
 
@@ -68,8 +67,8 @@ def abstract_inputs(
     num_variants: int,
 ) -> Inputs:
     """Shapes and dtypes of a batch, for tracing."""
-    if isinstance(method, DiffusionInversion):
-        tail: tuple[int, ...] = method.embedding_shape(model)
+    if method.learning is not None:
+        tail: tuple[int, ...] = method.learning.embedding_shape(model)
         dtype: Any = jnp.float32
     else:
         tokens = jax.ShapeDtypeStruct((1, model.num_tokens), jnp.int32)
@@ -128,7 +127,7 @@ def price(
             devices.rows_of_all(inputs, INPUTS),
         )
     making = count_flops_within(UNET_SCOPE, program, *arguments)
-    learning = _learning_flops(plain, method, params, inputs)
+    learning = _learning_flops(plain, method.learning, params, inputs)
     images = seeds_per_device * num_variants
     return Cost(
         flops=(making[0] + learning[0]) / images,
@@ -139,15 +138,15 @@ def price(
 
 
 def _learning_flops(
-    model: StableDiffusion, method: Method, params: Params, inputs: Inputs
+    model: StableDiffusion, learning: Learning | None, params: Params, inputs: Inputs
 ) -> tuple[float, float]:
     """(All, the U-Net's) of what is learnt of seeds before anything is made of them."""
-    if not isinstance(method, DiffusionInversion):
+    if learning is None:
         return 0.0, 0.0
-    start = functools.partial(method.start, model)
-    learn = functools.partial(method.learn, model)
+    start = functools.partial(learning.start, model)
+    learn = functools.partial(learning.learn, model)
     state = jax.eval_shape(start, params, inputs.images, inputs.keys)
-    calls = method.learning_steps / method.steps_per_call
+    calls = learning.learning_steps / learning.steps_per_call
     first = count_flops_within(UNET_SCOPE, start, params, inputs.images, inputs.keys)
     each = count_flops_within(UNET_SCOPE, learn, params, state, inputs.keys, np.int32(0))
     return first[0] + calls * each[0], first[1] + calls * each[1]

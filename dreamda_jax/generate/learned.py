@@ -28,7 +28,8 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.generate.batches import Batch, make_batches
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.runtime import devices as mesh
-from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion, Learning
+from dreamda_jax.synthesis.diffusion_inversion import State
+from dreamda_jax.synthesis.method import Learning
 from dreamda_jax.types import Params
 
 _NAME = "embeddings"
@@ -91,7 +92,7 @@ class Learner:
       method: what is learnt, and how.
     """
 
-    def __init__(self, model: StableDiffusion, params: Params, method: DiffusionInversion) -> None:
+    def __init__(self, model: StableDiffusion, params: Params, method: Learning) -> None:
         self.method = method
         self._params = params
         self._start = mesh.map_devices(
@@ -122,7 +123,7 @@ class Learner:
           stop: looked at between two calls of the program.
           report: hears after each call how many steps it was, and each image's mean loss.
         """
-        state: Learning = self._start(self._params, images, keys)
+        state: State = self._start(self._params, images, keys)
         each = self.method.steps_per_call
         for first in range(0, self.method.learning_steps, each):
             if stop.is_set():
@@ -132,14 +133,14 @@ class Learner:
         return mesh.to_host(state.embeddings)
 
 
-def _parts(method: DiffusionInversion) -> Learning:
+def _parts(method: Learning) -> State:
     """Of a state on several devices: the optimizer counts for all of them, the rest is rows."""
     one = jax.ShapeDtypeStruct((1,), np.float32)
     moments = jax.tree.map(
         lambda leaf: mesh.ROWS if leaf.shape else mesh.WHOLE,
         jax.eval_shape(method.optimizer().init, one),
     )
-    return Learning(mesh.ROWS, moments, mesh.ROWS, mesh.ROWS, mesh.ROWS)
+    return State(mesh.ROWS, moments, mesh.ROWS, mesh.ROWS, mesh.ROWS)
 
 
 @dataclasses.dataclass(frozen=True)

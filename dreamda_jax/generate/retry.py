@@ -3,12 +3,18 @@
 from collections.abc import Callable, Iterable
 
 from dreamda_jax.data.sets import shards
+from dreamda_jax.data.sources import Source
 from dreamda_jax.generate import conditioning
-from dreamda_jax.generate.build import Generation
+from dreamda_jax.options.synthesis import Image
 
 
 def mended_shards(
-    parts: Generation, finished: Iterable[int], *, report: Callable[[str], object]
+    layout: shards.Layout,
+    source: Source,
+    image: Image,
+    finished: Iterable[int],
+    *,
+    report: Callable[[str], object],
 ) -> list[int]:
     """Of the finished shards those with a skipped seed image that can be read now.
 
@@ -16,23 +22,25 @@ def mended_shards(
     is until the new one takes its place.
 
     Args:
-      parts: the run.
-      finished: shards of its layout.
+      layout: of the run.
+      source: of its seed images.
+      image: how they are decoded.
+      finished: shards of the layout.
       report: hears a line for each shard.
     """
     skipped = {
         entry["seed_id"]: shard
         for shard in finished
-        for entry in shards.read_marker(parts.layout, shard)["skipped"]
+        for entry in shards.read_marker(layout, shard)["skipped"]
     }
     mended: dict[int, list[str]] = {}
-    for seed in conditioning.load_seeds(parts, sorted(skipped)) if skipped else ():
+    for seed in conditioning.load_seeds(source, image, sorted(skipped)) if skipped else ():
         if seed.error is None:
             mended.setdefault(skipped[seed.index], []).append(seed.name)
     for shard, names in sorted(mended.items()):
         more = f" and {len(names) - 1} more of its seed images" if len(names) > 1 else ""
         report(
-            f"{parts.layout.path(shard).name} is made again: {names[0]}{more}, skipped before, can "
+            f"{layout.path(shard).name} is made again: {names[0]}{more}, skipped before, can "
             "be read now."
         )
     return sorted(mended)

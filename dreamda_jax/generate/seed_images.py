@@ -10,16 +10,18 @@ may be another now, and variants are made of what it is now. Any other must be w
 import json
 from typing import Any
 
+from dreamda_jax.data.content import Content
 from dreamda_jax.data.files import atomic, json_text, run_directory
 from dreamda_jax.data.sets import shards
-from dreamda_jax.generate.build import Generation
+from dreamda_jax.data.sources import Source
+from dreamda_jax.generate.build import Identity
 from dreamda_jax.runtime import changed_images
 
 _FILE = "seed_images.json"
 _FIELD = "source_content"
 
 
-def settings_of_run(parts: Generation) -> dict[str, Any]:
+def settings_of_run(identity: Identity, layout: shards.Layout, source: Source) -> dict[str, Any]:
     """The settings to compare with those a directory was begun with.
 
     They say of the seed images what config.json says, where none but skipped ones have changed.
@@ -27,58 +29,58 @@ def settings_of_run(parts: Generation) -> dict[str, Any]:
     Raises:
       UserError: others have changed; they are named.
     """
-    begun = run_directory.recorded_settings(parts.layout.directory) or {}
+    begun = run_directory.recorded_settings(layout.directory) or {}
     recorded = begun.get("sha256", {}).get(_FIELD)
-    now, held = parts.content, _read(parts)
-    if now is None or held is None or recorded == parts.settings["sha256"][_FIELD]:
-        return parts.settings
+    now, held = identity.content, _read(layout)
+    if now is None or held is None or recorded == identity.settings["sha256"][_FIELD]:
+        return identity.settings
     first, since = held
-    names = parts.source.label_names
+    names = source.label_names
     known = [since.get(place, one) for place, one in enumerate(first)]
     if changed_images.changed_places(first, now, names, recorded=recorded) is None:
-        return parts.settings  # labels or captions differ, and the difference will be said
+        return identity.settings  # labels or captions differ, and the difference will be said
     changed = changed_images.differing(known, now.digests)
-    strangers = sorted(set(changed) - _skipped(parts))
+    strangers = sorted(set(changed) - _skipped(layout))
     if strangers:
         raise changed_images.refusal(
             strangers,
-            parts.source,
-            parts.layout.directory,
+            source,
+            layout.directory,
             what="seed images",
             option="output.path",
         )
-    return {**parts.settings, "sha256": {**parts.settings["sha256"], _FIELD: recorded}}
+    return {**identity.settings, "sha256": {**identity.settings["sha256"], _FIELD: recorded}}
 
 
-def remember(parts: Generation) -> None:
+def remember(content: Content | None, layout: shards.Layout) -> None:
     """Notes what the seed images of a run are; of one begun before, which have come since.
 
     Raises:
       UserError: the disk is full.
     """
-    if parts.content is None:
+    if content is None:
         return
-    held = _read(parts)
-    first = parts.content.digests if held is None else held[0]
-    if len(first) != len(parts.content.digests):
+    held = _read(layout)
+    first = content.digests if held is None else held[0]
+    if len(first) != len(content.digests):
         return
-    pairs = enumerate(zip(first, parts.content.digests, strict=True))
+    pairs = enumerate(zip(first, content.digests, strict=True))
     since = {place: new for place, (old, new) in pairs if old != new}
     if held == (first, since):
         return
-    content = {
+    noted = {
         "first": [one.hex() for one in first],
         "since": {str(place): one.hex() for place, one in since.items()},
     }
-    file = parts.layout.directory / _FILE
-    with atomic.disk_full_is_a_user_error(parts.layout.directory, needed=100 * len(first)):
-        atomic.write_atomically(file, json.dumps(content).encode())
+    file = layout.directory / _FILE
+    with atomic.disk_full_is_a_user_error(layout.directory, needed=100 * len(first)):
+        atomic.write_atomically(file, json.dumps(noted).encode())
 
 
-def _read(parts: Generation) -> tuple[list[bytes], dict[int, bytes]] | None:
+def _read(layout: shards.Layout) -> tuple[list[bytes], dict[int, bytes]] | None:
     """None where there is none, or it is damaged: config.json's digest alone decides then."""
     try:
-        content = json_text.parse((parts.layout.directory / _FILE).read_bytes())
+        content = json_text.parse((layout.directory / _FILE).read_bytes())
         first = [bytes.fromhex(one) for one in content["first"]]
         since = {int(place): bytes.fromhex(one) for place, one in content["since"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -86,8 +88,7 @@ def _read(parts: Generation) -> tuple[list[bytes], dict[int, bytes]] | None:
     return first, since
 
 
-def _skipped(parts: Generation) -> set[int]:
-    layout = parts.layout
+def _skipped(layout: shards.Layout) -> set[int]:
     missing = shards.missing_shards(
         layout, checksum=False, remove_damaged=False, report=lambda line: None
     )

@@ -61,8 +61,8 @@ class Field(NamedTuple):
     @property
     def within(self) -> tuple["Field", ...]:
         """The options that it consists of, where it is a record itself; () elsewhere."""
-        kind: Any = self.kind
-        return fields_of(kind) if dataclasses.is_dataclass(kind) else ()
+        is_record = dataclasses.is_dataclass(self.kind)
+        return fields_of(typing.cast(Any, self.kind)) if is_record else ()
 
     @property
     def choices(self) -> tuple[Any, ...]:

@@ -14,7 +14,6 @@ from dreamda_jax.plan.job import Job, Program, whole_bytes
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime.readable import readable_flops
 from dreamda_jax.settings import binding
-from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.method import Method
 from dreamda_jax.synthesis.program import INPUTS, synthesis_program
 
@@ -125,7 +124,7 @@ def generate_job(
 
 
 def _not_compiled(method: Method) -> list[str]:
-    if not isinstance(method, DiffusionInversion):
+    if method.learning is None:
         return []
     return ["the learning of embeddings is counted, not compiled: it may need more memory"]
 

@@ -6,6 +6,7 @@ many domains, or with a guidance scale drawn anew for each image; and a set that
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,8 @@ _TRICKS = ("class_prompt", "multi_domain", "random_guidance")  # variants of a m
 @dataclasses.dataclass(frozen=True)
 class BagOfTricks(BagOfTricksOptions, FromNoise):
     """The method; its options are explained in `BagOfTricksOptions`."""
+
+    prompts_hint: ClassVar[str] = "--config.method.trick=random_guidance or merged"
 
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""

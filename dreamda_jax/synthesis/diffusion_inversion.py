@@ -23,7 +23,7 @@ from dreamda_jax.algorithms.diffusion.loss_weights import loss_weights
 from dreamda_jax.algorithms.diffusion.schedule import noise_level
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.options.methods import DiffusionInversionOptions
-from dreamda_jax.synthesis.method import Inputs
+from dreamda_jax.synthesis.method import Inputs, Learning
 from dreamda_jax.synthesis.plain import FromNoise
 from dreamda_jax.types import AnyArray, Context, Image, Latent, Params
 
@@ -31,7 +31,7 @@ _START = 0.1  # the release's initial embeddings are uniform in ±0.1 (100 image
 _MOST_STEPS_PER_CALL = 100
 
 
-class Learning(NamedTuple):
+class State(NamedTuple):
     """Embeddings of images on their way.
 
     Attributes:
@@ -54,6 +54,11 @@ class DiffusionInversion(DiffusionInversionOptions, FromNoise):
     """The method; its options are explained in `DiffusionInversionOptions`."""
 
     @property
+    def learning(self) -> Learning:
+        """An embedding of each image."""
+        return self
+
+    @property
     def uses_prompts(self) -> bool:
         """Embeddings stand in their place."""
         return False
@@ -72,15 +77,13 @@ class DiffusionInversion(DiffusionInversionOptions, FromNoise):
         """(l, d) of an image's embedding."""
         return (self.num_tokens, model.unet.cross_attention_dim)
 
-    def start(
-        self, model: StableDiffusion, params: Params, images: Image, keys: RawKeys
-    ) -> Learning:
+    def start(self, model: StableDiffusion, params: Params, images: Image, keys: RawKeys) -> State:
         """What learning begins with, of images uint8 [b, h, w, 3] and their seeds' keys."""
         mean, std = model.encode_posterior(params, images)
         own, shape = keys_lib.own_keys(keys), self.embedding_shape(model)
         uniform = keys_lib.uniform(own, 0, Stream.EMBEDDING, shape)
         embeddings = _START * (2 * uniform - 1)
-        return Learning(
+        return State(
             embeddings, self.optimizer().init(embeddings), mean, std, jnp.zeros(len(images))
         )
 
@@ -92,10 +95,10 @@ class DiffusionInversion(DiffusionInversionOptions, FromNoise):
         self,
         model: StableDiffusion,
         params: Params,
-        learning: Learning,
+        learning: State,
         keys: RawKeys,
         first_step: AnyArray,
-    ) -> Learning:
+    ) -> State:
         """`steps_per_call` steps for each image, of the error of its own noised latents.
 
         An image's timesteps, noise and gradient are its own: what is learnt with it in one call

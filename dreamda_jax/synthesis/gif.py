@@ -6,8 +6,8 @@ channel by channel, at random; one step along the sign of the gradient of a scor
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from dreamda_jax.data.prompts import ChoosePrompt, Subject
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.models.clip.encoder import Guide
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+from dreamda_jax.models.weights.load import Place
 from dreamda_jax.options.methods import GifOptions
 from dreamda_jax.synthesis.method import Inputs, Outputs
 from dreamda_jax.synthesis.sampling import Sampled, in_passes, rows_of
@@ -51,14 +52,29 @@ class Gif(GifOptions, SDEdit):
     clip: Guide | None = dataclasses.field(default=None, compare=False, repr=False)
     """Who scores; it is opened from section `clip` and no option."""
 
+    networks: ClassVar[tuple[str, ...]] = ("clip",)
+    prompts_hint: ClassVar[str] = "--config.method.prompt_style=given"
+
     @property
     def uses_prompts(self) -> bool:
         """Only if it is asked to."""
         return self.prompt_style == "given"
 
+    def with_networks(self, opened: Mapping[str, Guide]) -> "Gif":
+        """The same with the guide that section `clip` names."""
+        return dataclasses.replace(self, clip=opened["clip"])
+
+    def digests(self) -> dict[str, str]:
+        """That of the guide."""
+        return {} if self.clip is None else {"clip": self.clip.digest}
+
     def extra_params(self) -> dict[str, Params]:
         """Those of the guide."""
         return {} if self.clip is None else {"clip": self.clip.shapes}
+
+    def load_extra_params(self, place: Place) -> dict[str, Params]:
+        """Those of the guide."""
+        return {} if self.clip is None else {"clip": self.clip.load(place)}
 
     def prompts(
         self, given: ChoosePrompt, *, label_names: Sequence[str], draw_seed: int

@@ -5,14 +5,20 @@ differs from call to call is in `Inputs`, everything fixed for a run is in the d
 compiles once.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+import optax
 from jaxtyping import Array, Float, Int, UInt, UInt8
 
+from dreamda_jax.algorithms.diffusion.keys import RawKeys
 from dreamda_jax.data.prompts import ChoosePrompt
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
-from dreamda_jax.types import AnyArray, Params
+from dreamda_jax.types import AnyArray, Image, Params
+
+if TYPE_CHECKING:
+    from dreamda_jax.models.clip.encoder import Guide
+    from dreamda_jax.models.weights.load import Place
 
 
 class Inputs(NamedTuple):
@@ -50,16 +56,52 @@ class Outputs(NamedTuple):
     trajectory: Float[Array, "b n s 4 hl wl"] | None
 
 
+class Learning(Protocol):
+    """What a method learns of every seed image before variants are made: an embedding."""
+
+    @property
+    def learning_steps(self) -> int:
+        """Optimizer steps for each image."""
+
+    @property
+    def steps_per_call(self) -> int:
+        """Of them, those that one call of the program makes."""
+
+    @property
+    def interpolation(self) -> float:
+        """How far an embedding is moved towards another of its class, in [0, 1]."""
+
+    def embedding_shape(self, model: StableDiffusion) -> tuple[int, int]:
+        """(l, d) of an image's embedding."""
+
+    def start(self, model: StableDiffusion, params: Params, images: Image, keys: RawKeys) -> Any:
+        """What learning begins with: images uint8 [b, h, w, 3], their seeds' keys [b, 2]."""
+
+    def learn(
+        self, model: StableDiffusion, params: Params, state: Any, keys: RawKeys, first: AnyArray
+    ) -> Any:
+        """The state after `steps_per_call` further steps, the first of which has this number."""
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """That of the embeddings."""
+
+
 class Method(Protocol):
     """What the engine, the pipeline and the entry point need of a method; subclasses are options.
 
+    Nobody asks of which class a method is: what one needs or leaves out, it says here.
+
     Attributes:
       name: what `method.name` of a configuration and every record call it.
+      networks: sections of a configuration that name other networks that it asks, such as "clip".
+      prompts_hint: how to make it use the prompts of section `prompt`, where it does not; "": not.
       noise_scale: of a perturbation inside the network, for the report; None where there is none.
       source_prompt: what the seed image shows; "" where the method does not ask.
     """
 
     name: ClassVar[str]
+    networks: ClassVar[tuple[str, ...]] = ()
+    prompts_hint: ClassVar[str] = ""
     noise_scale: float | None = None
     source_prompt: str = ""
 
@@ -77,8 +119,31 @@ class Method(Protocol):
         """The prompt of every variant: `given`, that of section `prompt`, or one of its own."""
         return given
 
+    @property
+    def learning(self) -> Learning | None:
+        """What is learnt of the seed images first; None: nothing."""
+        return None
+
+    def with_networks(self, opened: Mapping[str, "Guide"]) -> "Method":
+        """The same method with the networks it asks; no weight has been read."""
+        del opened
+        return self
+
+    def digests(self) -> dict[str, str]:
+        """Of the networks it asks, sha256 by section."""
+        return {}
+
     def extra_params(self) -> dict[str, Params]:
         """Shapes of the parameters of other networks that `synthesize` finds in `params`."""
+        return {}
+
+    def load_extra_params(self, place: "Place") -> dict[str, Params]:
+        """Those parameters; `place` puts each on the devices.
+
+        Raises:
+          UserError: weights are damaged or do not fit.
+        """
+        del place
         return {}
 
     def synthesize(

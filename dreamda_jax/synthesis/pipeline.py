@@ -22,7 +22,6 @@ from dreamda_jax.options.checkpoints import Scheduler
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime import exported_settings
 from dreamda_jax.settings import binding
-from dreamda_jax.synthesis.diffusion_inversion import DiffusionInversion
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.embeddings import Embeddings
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
@@ -141,8 +140,8 @@ class DreamDAPipeline:
         ids = np.arange(count) if seed_ids is None else np.asarray(seed_ids)
         if method is not None and options:
             raise ValueError(f"{', '.join(options)}: these belong into the method that is given")
-        if isinstance(method, DiffusionInversion):
-            raise ValueError("Diffusion Inversion learns first: use python -m dreamda_jax.generate")
+        if method is not None and method.learning is not None:
+            raise ValueError(f"{method.name} learns first: use python -m dreamda_jax.generate")
         if method is not None and preset != "paper":
             raise ValueError(f"preset={preset!r} is one of DreamDA, not of {method.name}")
         method = DreamDA(**(presets.preset(preset) | options)) if method is None else method

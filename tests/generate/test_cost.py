@@ -6,7 +6,7 @@ from PIL import Image
 
 from configs import fashion
 from dreamda_jax.data.sets.records import encode_image
-from dreamda_jax.generate import build, cost, run
+from dreamda_jax.generate import build, cost, expected
 from dreamda_jax.generate.cost import estimated_bytes, price
 from dreamda_jax.runtime import compilation_cache, devices
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
@@ -69,15 +69,20 @@ def test_a_second_start_knows_the_price_and_traces_nothing(micro_checkpoint, tmp
     config["model"]["path"], config["image"]["resolution"] = str(micro_checkpoint), 8
     config["method"] |= {"num_inference_steps": 5, "strength": 0.6}
     config["output"]["path"] = str(tmp_path / "set")
-    parts = build.generation(config)
-    counted = run.expect(parts, DreamDAPipeline(parts.model))
+    checked = build.generation(config)
+    networks, making = checked.networks, checked.making
+
+    def expect():
+        return expected.expect(networks, making, DreamDAPipeline(networks.model))
+
+    counted = expect()
     monkeypatch.setattr(cost, "price", None)  # would fail
-    again = run.expect(parts, DreamDAPipeline(parts.model))
+    again = expect()
     assert again.price == counted.price
-    assert run.time_of_images(parts, again, num_images=10).is_bound
+    assert expected.time_of_images(again, num_images=10, dtype="float32").is_bound
     again.notes.put(seconds_each=0.25)
-    once_more = run.expect(parts, DreamDAPipeline(parts.model))
-    assert run.time_of_images(parts, once_more, num_images=10).seconds == 2.5
+    once_more = expect()
+    assert expected.time_of_images(once_more, num_images=10, dtype="float32").seconds == 2.5
 
 
 def test_another_method_s_price_is_another(micro_checkpoint, tmp_path, monkeypatch):
@@ -88,6 +93,8 @@ def test_another_method_s_price_is_another(micro_checkpoint, tmp_path, monkeypat
         config["model"]["path"], config["image"]["resolution"] = str(micro_checkpoint), 8
         config["method"] |= {"num_inference_steps": 5, "strength": strength}
         config["output"]["path"] = str(tmp_path / "set")
-        parts = build.generation(config)
-        prices.append(run.expect(parts, DreamDAPipeline(parts.model)).price.unet_rows)
+        checked = build.generation(config)
+        pipeline = DreamDAPipeline(checked.networks.model)
+        known = expected.expect(checked.networks, checked.making, pipeline)
+        prices.append(known.price.unet_rows)
     assert prices[1] == pytest.approx(2 * prices[0])

@@ -42,15 +42,16 @@ def program_text(lowered) -> str:
 def test_the_synthesis_is_what_the_pipeline_runs(config):
     devices = jax.local_devices()
     job = generate_job(config, devices, **NONE)
-    parts = build.generation(config)
+    checked = build.generation(config)
+    model, making = checked.networks.model, checked.making
     inputs = cost.abstract_inputs(
-        *(parts.model, parts.method),
+        *(model, making.method),
         resolution=8,
         num_seeds=3,
-        num_variants=parts.synthesis.num_variants,
+        num_variants=making.synthesis.num_variants,
     )
-    run = DreamDAPipeline(parts.model).program(parts.method)
-    arguments = abstract_params(parts.model), rows_of_all(inputs, INPUTS)
+    run = DreamDAPipeline(model).program(making.method)
+    arguments = abstract_params(model), rows_of_all(inputs, INPUTS)
     assert program_text(job.program(3).lower()) == program_text(run.lower(*arguments))
 
 

@@ -18,7 +18,15 @@ from dreamda_jax.data.sets.marks import Skipped, read_marker
 from dreamda_jax.errors import UserError
 
 __all__ = [
-    *("Layout", "ShardState", "Skipped", "missing_shards", "read_marker", "remove_leftovers"),
+    *(
+        "Layout",
+        "ShardState",
+        "Skipped",
+        "missing_shards",
+        "num_skipped",
+        "read_marker",
+        "remove_leftovers",
+    ),
     *("verify_shard", "write_shard"),
 ]
 
@@ -157,6 +165,11 @@ def missing_shards(
             "run: they count as this one's"
         )
     return missing
+
+
+def num_skipped(layout: Layout, finished: Iterable[int]) -> int:
+    """How many seed images of these finished shards have no variants."""
+    return sum(len(read_marker(layout, shard)["skipped"]) for shard in finished)
 
 
 def remove_leftovers(layout: Layout) -> list[Path]:

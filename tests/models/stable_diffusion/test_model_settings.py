@@ -42,8 +42,8 @@ def as_0_1_wrote(settings):
 def test_the_schedule_that_is_used_is_recorded(config):
     config["model"]["scheduler"]["timestep_spacing"] = "trailing"
     rewrite_scheduler(config, steps_offset=0)
-    parts = build.generation(config)
-    assert parts.settings["model"] == {
+    checked = build.generation(config)
+    assert checked.identity.settings["model"] == {
         "revision": None,
         "dtype": "float32",
         "attention": "auto",
@@ -58,13 +58,13 @@ def test_the_schedule_that_is_used_is_recorded(config):
             "prediction_type": "epsilon",
         },
     }
-    assert parts.model.scheduler.timestep_spacing == "trailing"
+    assert checked.networks.model.scheduler.timestep_spacing == "trailing"
 
 
 def test_a_run_of_0_1_goes_on_where_nothing_was_corrected(config):
-    parts = build.generation(config)
-    older = as_0_1_wrote(parts.settings)
-    assert since_begun(older, parts.settings, defaults=parts.defaults) == []
+    identity = build.generation(config).identity
+    older = as_0_1_wrote(identity.settings)
+    assert since_begun(older, identity.settings, defaults=identity.defaults) == []
 
 
 @pytest.mark.parametrize(
@@ -75,20 +75,20 @@ def test_a_run_of_0_1_is_not_completed_with_a_corrected_schedule(
     config, field, in_file, now, before
 ):
     rewrite_scheduler(config, **{field: in_file})
-    parts = build.generation(config)
-    older = as_0_1_wrote(parts.settings)
-    (line,) = since_begun(older, parts.settings, defaults=parts.defaults)
+    identity = build.generation(config).identity
+    older = as_0_1_wrote(identity.settings)
+    (line,) = since_begun(older, identity.settings, defaults=identity.defaults)
     assert line.startswith(f"model.scheduler.{field}: {before.lower()} here, {now} now")
     assert f"--config.model.scheduler.{field}={before} continues the run" in line
     config["model"]["scheduler"][field] = {"0": 0, "True": True}[before]
-    parts = build.generation(config)
-    assert since_begun(older, parts.settings, defaults=parts.defaults) == []
+    identity = build.generation(config).identity
+    assert since_begun(older, identity.settings, defaults=identity.defaults) == []
 
 
 def test_another_schedule_than_a_run_was_begun_with_is_named(config):
-    begun = build.generation(config)
+    begun = build.generation(config).identity
     config["model"]["scheduler"]["prediction_type"] = "v_prediction"
-    parts = build.generation(config)
-    assert since_begun(begun.settings, parts.settings, defaults=parts.defaults) == [
+    identity = build.generation(config).identity
+    assert since_begun(begun.settings, identity.settings, defaults=identity.defaults) == [
         'model.scheduler.prediction_type: "epsilon" here, "v_prediction" now'
     ]
