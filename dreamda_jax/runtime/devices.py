@@ -55,12 +55,9 @@ def start() -> None:
 
 def _refuse_pathways() -> None:
     """As pathwaysutils (jax_platforms), MaxText and Orbax (runtime_type) recognise it."""
-    client = local_device().client
+    client, platforms = local_device().client, str(getattr(jax.config, "jax_platforms", None))
     kind = f"{getattr(client, 'runtime_type', '')} {getattr(client, 'platform_version', '')}"
-    if (
-        "proxy" in str(getattr(jax.config, "jax_platforms", None)).split(",")
-        or "pathways" in kind.lower()
-    ):
+    if "proxy" in platforms.split(",") or "pathways" in kind.lower():
         raise UserError(
             "these devices are driven by Pathways: one process sees those of all hosts, and "
             "dreamda_jax is made for a process on each host. Run the same command on every host "
@@ -145,10 +142,9 @@ def map_devices(
 ) -> Any:
     """One program on every local device, each with its rows: what the card calls `pmap`.
 
-    `jax.pmap` itself is in maintenance mode since JAX 0.8 and is there `jit` of `shard_map`, as
-    this is; but it stacks whatever all devices share, and squeezes what it was given. Here
-    parameters are replicated by their `PartitionSpec`, rows are split by theirs, and nothing is
-    reshaped: a device computes the same bytes as under `jax.pmap`.
+    `jax.pmap` itself, in maintenance mode since JAX 0.8, is `jit` of `shard_map` as well, around
+    which it stacks what all devices share. Here parameters are replicated and rows split by their
+    `PartitionSpec`: a device computes the same bytes.
 
     Compiled once per set of argument shapes; `lower` compiles ahead of time, as of any `jit`. The
     devices may talk to each other over the axis "devices".
@@ -164,7 +160,12 @@ def map_devices(
 
     Returns:
       The program; it takes arrays of the host and of devices.
+
+    Raises:
+      UserError: the local devices are Pathways's.
     """
+    if devices is None:
+        _refuse_pathways()  # the Python API does not call `start`
     # Local devices, not all: hosts run apart, so that losing one stops no other.
     mesh = _mapped_mesh(devices)
     program = jax.shard_map(function, mesh=mesh, in_specs=parts, out_specs=results, check_vma=False)

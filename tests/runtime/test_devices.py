@@ -145,6 +145,8 @@ def test_devices_of_a_pathways_proxy_are_refused(monkeypatch, runtime_type):
     monkeypatch.setattr(jax, "local_devices", lambda: seen)
     with pytest.raises(UserError, match=r"driven by Pathways.*every host.*JAX_PLATFORMS=tpu"):
         devices.start()
+    with pytest.raises(UserError, match="driven by Pathways"):
+        map_devices(lambda rows: rows, (ROWS,))
 
 
 def test_the_proxy_s_platform_is_refused(monkeypatch):
