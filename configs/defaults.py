@@ -259,6 +259,18 @@ def _held_out() -> ConfigDict:
     return ConfigDict({name: placeholder(str) for name in ("kind", "path", "split", "name")})
 
 
+def folder_source(**options) -> ConfigDict:
+    """Section `source` of an image folder, with options that differ; the path is left open."""
+    fields = {
+        "kind": "folder",
+        "path": placeholder(str),
+        "classes": "auto",  # or "sub_folders", whatever they are called
+        "label_pattern": placeholder(str),  # of file names that have the label in them
+        "grey_max": placeholder(float),  # what is white in 16-bit grey, such as 4095
+    }
+    return ConfigDict({**fields, **options})
+
+
 def get_tfds_config(
     name: str, method: str, *, split: str, num_variants: int, test_split: str = "test"
 ) -> ConfigDict:

@@ -11,7 +11,6 @@ Only the path has to be given. Ten variants of each image at 512 x 512 with Stab
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from configs import defaults, methods
 
@@ -19,15 +18,7 @@ from configs import defaults, methods
 def get_config(method: str = "dreamda") -> ConfigDict:
     """An image folder, expansion 10."""
     config = defaults.get_config(method)
-    config.source = ConfigDict(
-        {
-            "kind": "folder",
-            "path": placeholder(str),
-            "classes": "auto",  # or "sub_folders", whatever they are called
-            "label_pattern": placeholder(str),  # of file names that have the label in them
-            "grey_max": placeholder(float),  # what is white in 16-bit grey, such as 4095
-        }
-    )
+    config.source = defaults.folder_source()
     config.output.path = methods.output(method, "runs/folder")
     config.train.output = "runs/folder_classifier"
     config.finetune.output = "runs/folder_finetuned"
