@@ -8,7 +8,6 @@ a square: cutting it could cut a lung.
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from dreamda_jax.configs import defaults, methods
 
@@ -16,14 +15,9 @@ from dreamda_jax.configs import defaults, methods
 def get_config(method: str = "dreamda") -> ConfigDict:
     """The file naming of the Shenzhen set, expansion 10."""
     config = defaults.get_config(method)
-    config.source = ConfigDict(
-        {
-            "kind": "folder",
-            "path": placeholder(str),
-            "label_pattern": r"_([01])\.png$",
-            "label_names": {"0": "normal", "1": "tuberculosis"},
-        }
-    )
+    config.source = defaults.source_config("folder")
+    config.source.label_pattern = r"_([01])\.png$"
+    config.source.label_names = ConfigDict({"0": "normal", "1": "tuberculosis"})
     config.image.crop = "squash"
     config.prompt.template = "A photo of a chest X-ray, {class}"
     config.output.path = methods.output(method, "runs/shenzhen_tb")

@@ -132,7 +132,9 @@ def check_classes(parts: Evaluation) -> list[str]:
     Raises:
       UserError: there is such a class.
     """
-    sets = {"real": parts.real, "synthetic": parts.synthetic, "test": parts.test}
+    # What generate made was decoded when it was written.
+    judged = parts.synthetic if parts.made is None else None
+    sets = {"real": parts.real, "synthetic": judged, "test": parts.test}
     return [
         line
         for name, source in sets.items()

@@ -1,9 +1,7 @@
 """Where a report may be written, and a report that is there already."""
 
-import os
 import re
 import shutil
-import subprocess
 import threading
 
 import pytest
@@ -12,6 +10,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate import __main__ as evaluate
 from dreamda_jax.evaluate import build, report
 from dreamda_jax.evaluate.networks import open_networks
+from tests.support.read_only_disk import needs_root, read_only_disk
 from tests.support.small_training import garment, make_config, make_synthetic
 
 
@@ -87,15 +86,10 @@ def test_a_report_knows_what_it_is_of(made):
     assert report.finished(output, of(with_output(config, output, seed=1))) is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@needs_root
 def test_a_report_on_a_read_only_disk(made, tmp_path, capsys):
     config, output = made
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(tmp_path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        shutil.copytree(output, tmp_path / "report")
-        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+    with read_only_disk(tmp_path, output):
         capsys.readouterr()
         assert run(with_output(config, tmp_path / "report")) == 0
         printed = capsys.readouterr().out
@@ -106,8 +100,6 @@ def test_a_report_on_a_read_only_disk(made, tmp_path, capsys):
             run(with_output(config, tmp_path / "report", num_neighbours=2))
         with pytest.raises(UserError, match=refused):
             run(with_output(config, tmp_path / "another"))
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 @pytest.mark.parametrize("section", ["source", "test"])

@@ -1,6 +1,5 @@
 """The same command once more: images that can be read now, the contact sheet, a read-only disk."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 from dreamda_jax.data.sets import dataset
 from tests.support.generate_command import command, contents, environment, generate
 from tests.support.paths import ROOT
+from tests.support.read_only_disk import needs_root, read_only_disk
 
 VARIANTS = 2
 SHEET = "contact_sheet.png"
@@ -116,36 +116,20 @@ def test_a_class_without_an_image_is_refused_before_anything_is_made(tmp_path, m
     assert not (tmp_path / "set").exists()
 
 
-def mounted_read_only(directory: Path, source: Path) -> bool:
-    """Whether `directory` now shows a copy of `source` on a disk that cannot be written."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(directory)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        return False
-    shutil.copytree(source, directory / "set")
-    subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
-    return True
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@needs_root
 def test_a_finished_set_on_a_read_only_disk(twice, tmp_path, micro_checkpoint):
     directory, _, _, _ = twice
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if not mounted_read_only(disk, directory / "set"):
-        pytest.skip("mounting is not allowed here")
-    try:
-        done = start(disk / "set", micro_checkpoint, directory / "images")
+    with read_only_disk(tmp_path, directory / "set") as writable:
+        done = start(tmp_path / "set", micro_checkpoint, directory / "images")
         assert done.returncode == 0, done.stderr
         assert "nothing left to do: every shard is there and undamaged" in done.stdout
         assert f"done      {8 * VARIANTS} images" in done.stdout
-        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
-        next((disk / "set" / "done").glob("*-00001-of-*.json")).unlink()
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        unfinished = start(disk / "set", micro_checkpoint, directory / "images")
+        writable(True)
+        next((tmp_path / "set" / "done").glob("*-00001-of-*.json")).unlink()
+        writable(False)
+        unfinished = start(tmp_path / "set", micro_checkpoint, directory / "images")
         assert unfinished.returncode == 1
         assert "cannot be written (Read-only file system)" in unfinished.stderr
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_reader_that_goes_away(tmp_path, micro_checkpoint):

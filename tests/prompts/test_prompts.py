@@ -12,6 +12,7 @@ from dreamda_jax.data.prompts import open_prompts
 from dreamda_jax.prompts.validation import Validator
 from tests.support.chat_server import completion, fails, hangs, says, sends, sentence
 from tests.support.paths import ROOT
+from tests.support.read_only_disk import needs_root, read_only_disk
 from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
 
 KEY = "sk-end-to-end-8c1f9e0d"
@@ -203,3 +204,16 @@ def test_the_writer_that_was_removed_is_named_with_what_to_do(path):
     done = run(path, "--config.prompts.writer=local", "--config.prompts.model=gpt2", code=1)
     assert "prompts.writer=local was removed in 0.2" in done.stderr
     assert "--config.prompts.base_url=http://localhost:PORT/v1" in done.stderr
+
+
+@needs_root
+def test_finished_descriptions_on_a_read_only_disk(tmp_path):
+    path, disk = tmp_path / "prompts.jsonl", tmp_path / "disk"
+    template = ("--config.prompts.writer=template", "--config.prompts.per_class=3")
+    run(path, *template)
+    disk.mkdir()
+    with read_only_disk(disk, path, path.with_name("prompts.jsonl.settings.json")):
+        done = run(disk / "prompts.jsonl", *template)
+        assert "nothing left to do" in done.stdout
+        more = run(disk / "prompts.jsonl", *template, "--config.prompts.per_class=4", code=1)
+        assert "cannot be written (Read-only file system)" in more.stderr
