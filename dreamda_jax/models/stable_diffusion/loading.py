@@ -30,7 +30,8 @@ def load(
     Args:
         path: a local directory, a hub id, or "sample" for the packaged tiny model.
         revision: branch, tag or commit on the hub.
-        dtype: "float32" or "bfloat16", of parameters and activations.
+        dtype: "float32", "bfloat16" or "float16", of parameters and activations; see
+            `StableDiffusion.dtype_of`.
         place: puts one parameter on the device(s), called tensor by tensor; see `weights`.
 
     Returns:
@@ -73,7 +74,7 @@ def load_params(
         UserError: weights are damaged or pickled, do not fit the model, or are not finite.
     """
     return {
-        name: load_component(model, files, name, dtype=model.dtype, place=place)
+        name: load_component(model, files, name, dtype=model.dtype_of(name), place=place)
         for name in abstract_params(model)
     }
 

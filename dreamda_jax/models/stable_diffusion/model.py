@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.clip.config import read_text_config, text_part
+from dreamda_jax.models.clip.text_model import FlaxCLIPTextModule
 from dreamda_jax.models.flax_modules import (
     apply_module,
     build_module,
@@ -28,6 +30,7 @@ from dreamda_jax.models.stable_diffusion.fused_attention import (
     for_device,
     fused_attention,
 )
+from dreamda_jax.models.stable_diffusion.networks.vae import FlaxAutoencoderKL
 from dreamda_jax.models.stable_diffusion.reproducible_attention import reproducible_attention
 from dreamda_jax.models.stable_diffusion.supported_configs import (
     SchedulerSettings,
@@ -50,9 +53,6 @@ with quiet_flax_imports():
         FlaxUpBlock2D,
     )
     from diffusers.models.unets.unet_2d_condition_flax import FlaxUNet2DConditionModel
-    from diffusers.models.vae_flax import FlaxAutoencoderKL
-    from transformers import CLIPTextConfig
-    from transformers.models.clip.modeling_flax_clip import FlaxCLIPTextModule
 
 __all__ = [
     "REMAT_BLOCKS",
@@ -92,7 +92,10 @@ _FUSED = {
     for form in get_args(Attention)
     if form != "plain"
 }
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+# Stable Diffusion's VAE was not trained in float16, and overflows in it (`force_upcast` of its
+# config): above 65504 there is nothing but infinity.
+_VAE_DTYPES = {"float16": jnp.float32}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,7 +112,7 @@ class StableDiffusion:
     text_encoder: FlaxCLIPTextModule
     tokenizer: Any  # CLIPTokenizer; None where the model was made for its shapes only
     scheduler: SchedulerSettings
-    dtype: Any  # of parameters and activations: float32 or bfloat16
+    dtype: Any  # of parameters and activations, see `dtype_of`: float32, bfloat16 or float16
     attention: Attention = "plain"  # of the U-Net's many tokens to each other
 
     def tokenize(self, prompts: Sequence[str]) -> np.ndarray:
@@ -135,18 +138,8 @@ class StableDiffusion:
 
     def encode_text(self, params: Params, token_ids: TokenIds) -> Context:
         """Text encoder's last hidden state [b, l, d] of `token_ids` int [b, l], in `dtype`."""
-        batch, length = token_ids.shape
-        positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
-        # No attention mask, as in diffusers: padding is attended to.
-        outputs = apply_module(
-            self.text_encoder,
-            params["text_encoder"],
-            jnp.asarray(token_ids),
-            None,
-            positions,
-            return_dict=True,
-        )
-        return outputs.last_hidden_state
+        ids = jnp.asarray(token_ids)
+        return apply_module(self.text_encoder, params["text_encoder"], ids).last_hidden_state
 
     def encode_image(self, params: Params, images: Image) -> Latent:
         """Scaled mean of the VAE's posterior, the first that `encode_posterior` returns."""
@@ -163,20 +156,15 @@ class StableDiffusion:
             Two arrays float32 [b, 4, h/f, w/f]; the mean has about unit variance.
         """
         pixels = jnp.asarray(images).astype(jnp.float32) / 127.5 - 1.0
-        posterior = apply_module(
-            self.vae, params["vae"], jnp.transpose(pixels, (0, 3, 1, 2)), method=self.vae.encode
-        ).latent_dist
-        moments = (jnp.transpose(x, (0, 3, 1, 2)) for x in (posterior.mean, posterior.std))
-        mean, std = (x.astype(jnp.float32) * self.vae.scaling_factor for x in moments)
+        posterior = apply_module(self.vae, params["vae"], pixels, method=self.vae.encode)
+        moments = (jnp.transpose(x, (0, 3, 1, 2)) for x in posterior)
+        mean, std = (x * self.vae.scaling_factor for x in moments)
         return mean, std
 
     def decode_latents_float(self, params: Params, latents: Latent) -> jax.Array:
         """Decode latents [b, 4, h/f, w/f] to float32 [b, h, w, 3], about [-1, 1], not clipped."""
-        # diffusers' `decode` guesses the layout from the last axis, and takes NCHW latents that
-        # are four cells wide for NHWC. NHWC always passes.
         nhwc = jnp.transpose(latents.astype(jnp.float32) / self.vae.scaling_factor, (0, 2, 3, 1))
-        sample = apply_module(self.vae, params["vae"], nhwc, method=self.vae.decode).sample
-        return jnp.transpose(sample, (0, 2, 3, 1)).astype(jnp.float32)
+        return apply_module(self.vae, params["vae"], nhwc, method=self.vae.decode)
 
     def decode_latents(self, params: Params, latents: Latent) -> Image:
         """Decode latents [b, 4, h/f, w/f] to images uint8 [b, h, w, 3], sRGB."""
@@ -232,14 +220,20 @@ class StableDiffusion:
 
     def with_vocabulary(self, vocabulary: int, tokenizer: Any) -> "StableDiffusion":
         """The same networks with a text encoder for so many token ids, and another tokenizer."""
-        config = CLIPTextConfig(**{**self.text_encoder.config.to_dict(), "vocab_size": vocabulary})
-        return dataclasses.replace(
-            self, text_encoder=FlaxCLIPTextModule(config, dtype=self.dtype), tokenizer=tokenizer
-        )
+        config = dataclasses.replace(self.text_encoder.config, vocab_size=vocabulary)
+        encoder = FlaxCLIPTextModule(config, self.text_encoder.dtype)
+        return dataclasses.replace(self, text_encoder=encoder, tokenizer=tokenizer)
 
     def with_attention_for(self, device: jax.Device) -> "StableDiffusion":
         """The same networks with the form of attention that suits a device."""
         return dataclasses.replace(self, attention=for_device(device, self.dtype))
+
+    def dtype_of(self, name: str) -> Any:
+        """Of a network's parameters and activations: "unet", "vae" or "text_encoder".
+
+        The VAE's is float32 where the model's is float16: Stable Diffusion's VAE overflows in it.
+        """
+        return getattr(self, name).dtype
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """Shape (channels, h, w) of one image's latents at `resolution`².
@@ -304,11 +298,14 @@ def from_configs(
         raise UserError(f"dtype={dtype!r}: must be one of {', '.join(_DTYPES)}.")
     check_vae(vae_config)
     check_text_encoder(text_config)
-    check_unet(unet_config, vae_config=vae_config, text_config=text_config)
+    text = read_text_config(text_config, where="text_encoder/config.json")
+    check_unet(unet_config, vae_config=vae_config, text_config=text_part(text_config))
     return StableDiffusion(
         unet=build_module(FlaxUNet2DConditionModel, unet_config, dtype=_DTYPES[dtype], dropout=0.0),
-        vae=build_module(FlaxAutoencoderKL, vae_config, dtype=_DTYPES[dtype]),
-        text_encoder=FlaxCLIPTextModule(CLIPTextConfig(**text_config), dtype=_DTYPES[dtype]),
+        vae=build_module(
+            FlaxAutoencoderKL, vae_config, dtype=_VAE_DTYPES.get(dtype, _DTYPES[dtype])
+        ),
+        text_encoder=FlaxCLIPTextModule(text, dtype=_DTYPES[dtype]),
         tokenizer=tokenizer,
         scheduler=scheduler_settings(scheduler_config),
         dtype=_DTYPES[dtype],
@@ -323,7 +320,7 @@ def abstract_params(model: StableDiffusion) -> dict[str, Params]:
         {"unet": ..., "vae": ..., "text_encoder": ...}, nested as `load` returns the arrays.
     """
     side = 2 ** max(model.num_down_blocks, len(model.vae.block_out_channels))
-    tokens = jnp.zeros((1, 2), jnp.int32)
+    tokens = jnp.zeros((1, 1), jnp.int32)
     width = model.text_encoder.config.hidden_size
     return {
         "unet": init_shapes(
@@ -333,6 +330,6 @@ def abstract_params(model: StableDiffusion) -> dict[str, Params]:
             jnp.zeros((1, 2, width)),
             dtype=model.dtype,
         ),
-        "vae": init_shapes(model.vae, jnp.zeros((1, 3, side, side)), dtype=model.dtype),
-        "text_encoder": init_shapes(model.text_encoder, tokens, None, tokens, dtype=model.dtype),
+        "vae": init_shapes(model.vae, jnp.zeros((1, side, side, 3)), dtype=model.vae.dtype),
+        "text_encoder": init_shapes(model.text_encoder, tokens, dtype=model.dtype),
     }

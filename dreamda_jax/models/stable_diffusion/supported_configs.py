@@ -78,15 +78,9 @@ _VAE: dict[str, tuple[Any, ...]] = {
     "out_channels": (3,),
     "latents_mean": (None,),
     "latents_std": (None,),
-    "mid_block_add_attention": (True,),
     "shift_factor": (None, 0),
-    "use_post_quant_conv": (True,),
-    "use_quant_conv": (True,),
 }
-_TEXT: dict[str, tuple[Any, ...]] = {
-    "model_type": ("clip_text_model",),
-    "hidden_act": ("quick_gelu", "gelu"),
-}
+_TEXT: dict[str, tuple[Any, ...]] = {"model_type": ("clip_text_model", "clip")}
 _SCHEDULER: dict[str, tuple[Any, ...]] = {
     "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
     "prediction_type": ("epsilon", "v_prediction"),
@@ -135,16 +129,34 @@ def check_unet(config: Config, *, vae_config: Config, text_config: Config) -> No
 
 
 def check_vae(config: Config) -> None:
-    """Refuse a VAE that diffusers' Flax class would compute wrongly (UserError, by field)."""
+    """Refuse a VAE that is not computed here.
+
+    Raises:
+        UserError: naming the field and its value; also if its fields do not fit each other.
+    """
     _check("vae", config, _VAE)
+    widths = config.get("block_out_channels", (64,))
     for field, known in _VAE_BLOCKS.items():
-        for block in config.get(field, ()):
+        blocks = config.get(field, (known,))
+        for block in blocks:
             if block != known:
                 raise _refusal("vae", field, block, (known,))
+        if len(blocks) != len(widths):
+            raise UserError(
+                f"vae/config.json: {field} has {len(blocks)} entries, but block_out_channels "
+                f"{len(widths)}: there must be one for each."
+            )
+    groups = config.get("norm_num_groups", 32)
+    for width in widths:
+        if width % groups:
+            raise UserError(
+                f"vae/config.json: norm_num_groups={groups} does not divide the {width} of "
+                "block_out_channels."
+            )
 
 
 def check_text_encoder(config: Config) -> None:
-    """Refuse a text encoder that is not CLIP's (UserError, by field)."""
+    """Refuse a text encoder that is not CLIP's (UserError, by field); see `clip.config` too."""
     _check("text_encoder", config, _TEXT)
 
 

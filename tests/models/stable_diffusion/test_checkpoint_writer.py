@@ -18,6 +18,7 @@ from transformers import CLIPTokenizer, CLIPTokenizerFast
 from dreamda_jax.data.prompts import open_prompts
 from dreamda_jax.data.sources import Example
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.clip.config import with_vocabulary
 from dreamda_jax.models.stable_diffusion import (
     adapter_files,
     checkpoint_writer,
@@ -33,6 +34,7 @@ from dreamda_jax.models.stable_diffusion.checkpoint_files import find_checkpoint
 from dreamda_jax.models.tokenizer import load_tokenizer
 from dreamda_jax.models.weights import load as weights
 from dreamda_jax.models.weights import torch_layout
+from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.torch_layout import torch_shape
 from dreamda_jax.plan.known_configs import SD15, SD21
 from tests.support.make_checkpoint import TINY_SD
@@ -124,7 +126,9 @@ def test_changed_text_encoder_and_tokenizer(original, output):
         output,
         original,
         changed={"text_encoder": textual_inversion.with_rows(encoder, rows)},
-        text_config=extended.text_encoder.config.to_dict(),
+        text_config=with_vocabulary(
+            read_json(original / "text_encoder/config.json"), model.vocabulary + 2
+        ),
         tokenizer=extended.tokenizer,
     )
     read, params = loading.load(output)
