@@ -30,7 +30,7 @@ from dreamda_jax.models.flax_modules import apply_module, init_shapes
 from dreamda_jax.models.tokenizer import encode_prompts, load_tokenizer
 from dreamda_jax.models.weights.hub import read_json
 from dreamda_jax.models.weights.load import Place, load_weights
-from dreamda_jax.types import Image, Params
+from dreamda_jax.types import Image, Params, TokenIds
 
 _IMAGE_PARAMS = ("vision_model", "visual_projection", "logit_scale")
 
@@ -107,21 +107,21 @@ def open_encoder(
     files = find_clip(path, revision=revision)
     module = _open_module(files.config)
     preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
-    _tokenize(
-        files.directory, [""], config=module.config.text_config
-    )  # raises before the weights are read
+    text = module.config.text_config
+    _tokenize(files.directory, [""], config=text)  # raises before the weights are read
     shapes = flax.traverse_util.flatten_dict(_param_shapes(module, files.config))
     params = load_weights([files.weights], shapes, dtype=jnp.float32, place=place)
-    encode = jax.jit(
-        lambda params, ids: apply_module(module, params, ids, method=module.embed_texts)
-    )
+
+    @jax.jit
+    def embed_ids(params: Params, token_ids: TokenIds) -> Float[Array, "n d"]:
+        return apply_module(module, params, token_ids, method=module.embed_texts)
 
     def embed_images(params: Params, images: Image) -> Float[Array, "b d"]:
         pixels = preprocess(images, preprocessing)
         return apply_module(module, params, pixels, method=module.embed_images)
 
     def embed_texts(params: Params, texts: Sequence[str]) -> Float[Array, "n d"]:
-        return encode(params, _tokenize(files.directory, texts, config=module.config.text_config))
+        return embed_ids(params, _tokenize(files.directory, texts, config=text))
 
     return Encoder(params, embed_images, embed_texts, preprocessing.crop, digest(files))
 

@@ -94,6 +94,7 @@ class FlaxCLIPTextModule(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
+        """Name what checkpoints hold."""
         self.text_model = FlaxCLIPTextTransformer(self.config, self.dtype)
 
     def __call__(self, token_ids: TokenIds) -> TextOutput:
@@ -108,6 +109,7 @@ class FlaxCLIPTextModelWithProjectionModule(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
+        """Name what checkpoints hold."""
         self.text_model = FlaxCLIPTextTransformer(self.config, self.dtype)
         self.text_projection = nn.Dense(
             self.config.projection_dim, use_bias=False, dtype=self.dtype

@@ -87,6 +87,7 @@ class FlaxCLIPModule(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
+        """Name what checkpoints hold."""
         self.text_model = FlaxCLIPTextTransformer(self.config.text_config, self.dtype)
         self.vision_model = FlaxCLIPVisionTransformer(self.config.vision_config, self.dtype)
         width = self.config.projection_dim

@@ -299,12 +299,11 @@ def from_configs(
     check_vae(vae_config)
     check_text_encoder(text_config)
     text = read_text_config(text_config, where="text_encoder/config.json")
+    vae_dtype = _VAE_DTYPES.get(dtype, _DTYPES[dtype])
     check_unet(unet_config, vae_config=vae_config, text_config=text_part(text_config))
     return StableDiffusion(
         unet=build_module(FlaxUNet2DConditionModel, unet_config, dtype=_DTYPES[dtype], dropout=0.0),
-        vae=build_module(
-            FlaxAutoencoderKL, vae_config, dtype=_VAE_DTYPES.get(dtype, _DTYPES[dtype])
-        ),
+        vae=build_module(FlaxAutoencoderKL, vae_config, dtype=vae_dtype),
         text_encoder=FlaxCLIPTextModule(text, dtype=_DTYPES[dtype]),
         tokenizer=tokenizer,
         scheduler=scheduler_settings(scheduler_config),

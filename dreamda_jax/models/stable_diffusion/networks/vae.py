@@ -138,6 +138,7 @@ class FlaxAutoencoderKL(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
+        """Name what checkpoints hold."""
         common = {
             "block_out_channels": self.block_out_channels,
             "layers_per_block": self.layers_per_block,
