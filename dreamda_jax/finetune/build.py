@@ -117,6 +117,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     del settings["model"]["path"]
     settings["source"].pop("path", None)
     with waiting("reading the files of the model"):
+        loading.check_params(model, files)
         model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
     settings["sha256"] = {
         **set_content.digests_of(source, name="source", verify=verify),

@@ -29,7 +29,7 @@ from dreamda_jax.models.clip.vision_model import FlaxCLIPModule
 from dreamda_jax.models.flax_modules import apply_module, init_shapes
 from dreamda_jax.models.tokenizer import encode_prompts, load_tokenizer
 from dreamda_jax.models.weights.hub import read_json
-from dreamda_jax.models.weights.load import Place, load_weights
+from dreamda_jax.models.weights.load import Place, check_weights, load_weights
 from dreamda_jax.types import Image, Params, TokenIds
 
 _IMAGE_PARAMS = ("vision_model", "visual_projection", "logit_scale")
@@ -170,12 +170,13 @@ def open_guide(
         revision: branch, tag or commit on the hub.
 
     Raises:
-        UserError: see `open_encoder`; about weights only when they are loaded.
+        UserError: see `open_encoder`; about weights that are not finite only when they are loaded.
     """
     files = find_clip(path, revision=revision)
     module = _open_module(files.config)
     preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
     every = _param_shapes(module, files.config)
+    check_weights([files.weights], flax.traverse_util.flatten_dict(every))
     of_classes = (len(prompts), module.config.projection_dim)
 
     def embed_images(params: Params, images: Image) -> Float[Array, "b d"]:

@@ -14,8 +14,14 @@ from dreamda_jax.models.stable_diffusion.model import (
 )
 from dreamda_jax.models.tokenizer import load_tokenizer
 from dreamda_jax.models.weights.hub import read_json
-from dreamda_jax.models.weights.load import Place, load_weights
+from dreamda_jax.models.weights.load import Place, check_weights, load_weights
+from dreamda_jax.models.weights.names import Leeway
 from dreamda_jax.types import Params
+
+# transformers writes the text encoder without the prefix since 5.6; a checkpoint may hold the whole
+# of the CLIP that it came from.
+_CLIP_PARTS = ("text_projection.", "visual_projection.", "vision_model.", "logit_scale")
+_LEEWAY = {"text_encoder": Leeway(prefix="text_model.", extras=_CLIP_PARTS)}
 
 
 def load(
@@ -97,4 +103,19 @@ def load_component(
         flax.traverse_util.flatten_dict(abstract_params(model)[name]),
         dtype=dtype,
         place=place,
+        leeway=_LEEWAY.get(name, Leeway()),
     )
+
+
+def check_params(model: StableDiffusion, files: CheckpointFiles) -> None:
+    """Check that a checkpoint's weights are those of its configs, without loading them.
+
+    Raises:
+        UserError: as `load_params`, but for numbers that are not finite.
+    """
+    for name, expected in abstract_params(model).items():
+        check_weights(
+            [getattr(files, name).weights],
+            flax.traverse_util.flatten_dict(expected),
+            leeway=_LEEWAY.get(name, Leeway()),
+        )
