@@ -170,8 +170,7 @@ class DiffusionInversion(FromNoise):
         x0 = denoising_loss.draw_latents(step_keys, mean, std)
         noised = denoising_loss.add_training_noise(step_keys, x0, objective)
         errors, _ = denoising_loss.squared_errors(
-            functools.partial(model.denoise, params, reproducible_gradient=True),
-            *(noised, embeddings, objective),
+            functools.partial(model.denoise, params), noised, embeddings, objective
         )
         return jnp.sum(errors), errors
 
