@@ -1,6 +1,6 @@
 """From a configuration to the checked objects that fine-tuning needs.
 
-What imports diffusers is imported once every path has been found: a wrong one is refused at once.
+Networks are imported once every path has been found: a wrong one is refused at once.
 """
 
 import functools
@@ -13,7 +13,7 @@ from dreamda_jax.data.files import staging
 from dreamda_jax.data.sources.classes import check_labels
 from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
-from dreamda_jax.finetune.options import Finetune
+from dreamda_jax.finetune.options import Finetune, check_dtype
 from dreamda_jax.models.stable_diffusion import checkpoint_files
 from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime import set_content
@@ -89,6 +89,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     image = bind("image", sections.Image)
     checkpoint = bind("model", sections.Model)
     loader = bind("loader", sections.Loader)
+    check_dtype(checkpoint.dtype)
     _check_devices(job)
     source = sources.open_source(**config["source"])
     check_labels(source)

@@ -1,6 +1,6 @@
 """From a configuration to the checked objects a generation run needs; shared by entry points.
 
-What imports diffusers is imported once every path has been found: a wrong one is refused at once.
+Networks are imported once every path has been found: a wrong one is refused at once.
 """
 
 import dataclasses

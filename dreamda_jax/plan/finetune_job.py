@@ -11,7 +11,7 @@ import numpy as np
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune.adaptation import Adaptation, full, low_rank, new_tokens
 from dreamda_jax.finetune.loss import Batch
-from dreamda_jax.finetune.options import Finetune
+from dreamda_jax.finetune.options import Finetune, check_dtype
 from dreamda_jax.finetune.programs import EMPTY, Programs
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, abstract_params
 from dreamda_jax.plan import stand_ins
@@ -46,6 +46,7 @@ def finetune_job(
     job = binding.bind(config, "finetune", Finetune)
     image = binding.bind(config, "image", sections.Image)
     checkpoint = binding.bind(config, "model", sections.Model)
+    check_dtype(checkpoint.dtype)
     in_portions = len(devices) * job.accumulation
     if job.batch_size % in_portions:
         raise UserError(

@@ -60,7 +60,8 @@ class DreamDAPipeline:
         Args:
           path: a directory in diffusers' layout, a hub id, or "sample" for the packaged tiny model.
           revision: branch, tag or commit of a hub id.
-          dtype: "float32" or "bfloat16", of parameters and computation.
+          dtype: "float32", "bfloat16" or "float16", of parameters and computation; with "float16"
+            the VAE is float32.
 
         Returns:
           The pipeline, and parameters with a leading axis of local devices.

@@ -1,16 +1,25 @@
 """What the comparisons of drawn networks with PyTorch's have in common."""
 
 import math
+import os
 from pathlib import Path
 
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 from dreamda_jax.models.weights.load import load_weights
 from dreamda_jax.models.weights.names import Leeway
+
+hypothesis = pytest.importorskip("hypothesis")
+
+drawn_again = hypothesis.settings(
+    max_examples=int(os.environ.get("PARITY_EXAMPLES", "10")), deadline=None, database=None
+)
+"""Draws so many networks."""
 
 TOLERANCE = 2e-5
 """Of the largest |output|, in float32."""

@@ -1,6 +1,7 @@
 """The VAE of drawn sizes against PyTorch diffusers, any version from 0.39.
 
 Run with `pytest -m parity -s` in an environment with the extra "parity": -s shows the worst cases.
+PARITY_EXAMPLES=200 draws as many.
 """
 
 import tempfile
@@ -11,7 +12,7 @@ import pytest
 
 from dreamda_jax.models.flax_modules import build_module
 from dreamda_jax.models.stable_diffusion.networks.vae import FlaxAutoencoderKL
-from tests.parity.drawn_networks import Worst, fill, our_params
+from tests.parity.drawn_networks import Worst, drawn_again, fill, our_params
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("hypothesis")
@@ -54,6 +55,7 @@ def nhwc(tensor):
     return tensor.permute(0, 2, 3, 1).contiguous()
 
 
+@drawn_again
 @given(
     config=vaes(),
     cells=st.tuples(st.integers(1, 6), st.integers(1, 6)),

@@ -1,14 +1,13 @@
-"""Stable Diffusion 1.x and 2.x through diffusers' Flax classes: the only import of diffusers.
+"""Stable Diffusion 1.x and 2.x: its networks together, and the numbers that go with them.
 
 Numbers equal PyTorch diffusers' on the same weights (float32, embedded model: about 5e-6, see
 tests/models). Parameters are arguments everywhere; a `StableDiffusion` holds modules and numbers.
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,16 +21,19 @@ from dreamda_jax.models.flax_modules import (
     apply_module,
     build_module,
     init_shapes,
-    quiet_flax_imports,
 )
-from dreamda_jax.models.stable_diffusion.corrections import pytorch_corrections
-from dreamda_jax.models.stable_diffusion.fused_attention import (
-    Attention,
-    for_device,
-    fused_attention,
+from dreamda_jax.models.stable_diffusion.fused_attention import Attention, for_device
+from dreamda_jax.models.stable_diffusion.networks.resnet import FlaxResnetBlock2D
+from dreamda_jax.models.stable_diffusion.networks.transformer import FlaxTransformer2DModel
+from dreamda_jax.models.stable_diffusion.networks.unet import FlaxUNet2DConditionModel
+from dreamda_jax.models.stable_diffusion.networks.unet_blocks import (
+    FlaxCrossAttnDownBlock2D,
+    FlaxCrossAttnUpBlock2D,
+    FlaxDownBlock2D,
+    FlaxUNetMidBlock2DCrossAttn,
+    FlaxUpBlock2D,
 )
 from dreamda_jax.models.stable_diffusion.networks.vae import FlaxAutoencoderKL
-from dreamda_jax.models.stable_diffusion.reproducible_attention import reproducible_attention
 from dreamda_jax.models.stable_diffusion.supported_configs import (
     SchedulerSettings,
     check_text_encoder,
@@ -42,23 +44,10 @@ from dreamda_jax.models.stable_diffusion.supported_configs import (
 from dreamda_jax.models.tokenizer import check_empty_prompt, encode_prompts
 from dreamda_jax.types import AnyArray, Bottleneck, Context, Image, Latent, Params, TokenIds
 
-with quiet_flax_imports():
-    from diffusers.models.attention_flax import FlaxAttention, FlaxGEGLU, FlaxTransformer2DModel
-    from diffusers.models.resnet_flax import FlaxResnetBlock2D
-    from diffusers.models.unets.unet_2d_blocks_flax import (
-        FlaxCrossAttnDownBlock2D,
-        FlaxCrossAttnUpBlock2D,
-        FlaxDownBlock2D,
-        FlaxUNetMidBlock2DCrossAttn,
-        FlaxUpBlock2D,
-    )
-    from diffusers.models.unets.unet_2d_condition_flax import FlaxUNet2DConditionModel
-
 __all__ = [
     "REMAT_BLOCKS",
     "UNET_BLOCKS",
     "UNET_SCOPE",
-    "FlaxAttention",
     "FlaxCrossAttnDownBlock2D",
     "FlaxCrossAttnUpBlock2D",
     "FlaxDownBlock2D",
@@ -85,13 +74,6 @@ UNET_SCOPE = "unet"
 REMAT_BLOCKS: tuple[type[nn.Module], ...] = (FlaxResnetBlock2D, FlaxTransformer2DModel)
 """The U-Net's parts that training rematerialises; see `remat`."""
 
-_CORRECTIONS = pytorch_corrections(transformer_class=FlaxTransformer2DModel, geglu_class=FlaxGEGLU)
-_REPRODUCIBLE = reproducible_attention(attention_class=FlaxAttention)
-_FUSED = {
-    form: fused_attention(attention_class=FlaxAttention, attention=form)  # type: ignore[arg-type]
-    for form in get_args(Attention)
-    if form != "plain"
-}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 # Stable Diffusion's VAE was not trained in float16, and overflows in it (`force_upcast` of its
 # config): above 65504 there is nothing but infinity.
@@ -113,7 +95,6 @@ class StableDiffusion:
     tokenizer: Any  # CLIPTokenizer; None where the model was made for its shapes only
     scheduler: SchedulerSettings
     dtype: Any  # of parameters and activations, see `dtype_of`: float32, bfloat16 or float16
-    attention: Attention = "plain"  # of the U-Net's many tokens to each other
 
     def tokenize(self, prompts: Sequence[str]) -> np.ndarray:
         """Encode prompts as diffusers does: padded and cut to the tokenizer's `model_max_length`.
@@ -179,12 +160,11 @@ class StableDiffusion:
         context: Context,
         *,
         mid_block_additional_residual: Bottleneck | None = None,
-        reproducible_gradient: bool = False,
     ) -> Latent:
         """Raw output of the U-Net, ε or v by `scheduler.prediction_type`.
 
-        Equal to PyTorch diffusers' (see `corrections`); interceptors entered by the caller apply
-        as well.
+        Equal to PyTorch diffusers'. Its gradient, like the output, has the same bits on any number
+        of devices.
 
         Args:
             params: see the class.
@@ -192,8 +172,6 @@ class StableDiffusion:
             timestep: a scalar or int [b], 0 .. num_train_timesteps - 1.
             context: [b, l, d], what `encode_text` returns.
             mid_block_additional_residual: added to the mid block's output, [b, h', w', d'].
-            reproducible_gradient: whether its gradient is to have the same bits on any number of
-                devices; see `reproducible_attention`. The output itself does in any case.
 
         Returns:
             float32, the shape of `latents`.
@@ -201,13 +179,7 @@ class StableDiffusion:
         # One time embedding per row, so that an interceptor may treat `temb` like every other
         # input that has rows. Never in bfloat16, which cannot hold the integers above 256.
         timesteps = jnp.broadcast_to(jnp.asarray(timestep, jnp.float32), latents.shape[:1])
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(jax.named_scope(UNET_SCOPE))
-            stack.enter_context(nn.intercept_methods(_CORRECTIONS))
-            if reproducible_gradient:
-                stack.enter_context(nn.intercept_methods(_REPRODUCIBLE))
-            elif self.attention != "plain":
-                stack.enter_context(nn.intercept_methods(_FUSED[self.attention]))
+        with jax.named_scope(UNET_SCOPE):
             output = apply_module(
                 self.unet,
                 params["unet"],
@@ -215,7 +187,7 @@ class StableDiffusion:
                 timesteps,
                 context.astype(self.dtype),
                 mid_block_additional_residual=mid_block_additional_residual,
-            ).sample
+            )
         return output.astype(jnp.float32)
 
     def with_vocabulary(self, vocabulary: int, tokenizer: Any) -> "StableDiffusion":
@@ -226,7 +198,11 @@ class StableDiffusion:
 
     def with_attention_for(self, device: jax.Device) -> "StableDiffusion":
         """The same networks with the form of attention that suits a device."""
-        return dataclasses.replace(self, attention=for_device(device, self.dtype))
+        return self.with_attention(for_device(device, self.dtype))
+
+    def with_attention(self, form: Attention) -> "StableDiffusion":
+        """The same networks with this form of attention among many tokens."""
+        return dataclasses.replace(self, unet=self.unet.clone(attention=form))
 
     def dtype_of(self, name: str) -> Any:
         """Of a network's parameters and activations: "unet", "vae" or "text_encoder".
@@ -246,6 +222,11 @@ class StableDiffusion:
             raise UserError(f"resolution={resolution}: must be a multiple of {multiple}.")
         cells = resolution // self.vae_scale_factor
         return (self.unet.in_channels, cells, cells)
+
+    @property
+    def attention(self) -> Attention:
+        """How the U-Net's many tokens attend to each other."""
+        return self.unet.attention
 
     @property
     def vae_scale_factor(self) -> int:
@@ -302,7 +283,7 @@ def from_configs(
     vae_dtype = _VAE_DTYPES.get(dtype, _DTYPES[dtype])
     check_unet(unet_config, vae_config=vae_config, text_config=text_part(text_config))
     return StableDiffusion(
-        unet=build_module(FlaxUNet2DConditionModel, unet_config, dtype=_DTYPES[dtype], dropout=0.0),
+        unet=build_module(FlaxUNet2DConditionModel, unet_config, dtype=_DTYPES[dtype]),
         vae=build_module(FlaxAutoencoderKL, vae_config, dtype=vae_dtype),
         text_encoder=FlaxCLIPTextModule(text, dtype=_DTYPES[dtype]),
         tokenizer=tokenizer,
