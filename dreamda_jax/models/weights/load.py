@@ -94,14 +94,13 @@ def check_weights(files: Sequence[Path], expected: Expected, *, leeway: Leeway =
     if files[0].suffix == ".msgpack":
         _load_msgpack(files[0], expected, lambda array: array.dtype, leeway)
         return
-    for path, tensor in _match(files, expected, leeway).items():
-        _layout(tensor, leaf=path[-1], shape=expected[path].shape)
+    _match(files, expected, leeway)
 
 
 def _match(
     files: Sequence[Path], expected: Expected, leeway: Leeway
 ) -> dict[tuple[str, ...], StoredTensor]:
-    """The tensor of every parameter, in the order of the files."""
+    """The tensor of every parameter, in the order of the files; each fits."""
     matcher = Matcher(expected, leeway)
     found: dict[tuple[str, ...], StoredTensor] = {}
     unexpected: list[str] = []
@@ -117,6 +116,8 @@ def _match(
         elif not matcher.ignores(tensor.name):
             unexpected.append(tensor.name)
     _check_names(files[0], expected, found, unexpected)
+    for path, tensor in found.items():
+        _layout(tensor, leaf=path[-1], shape=expected[path].shape)
     return found
 
 
