@@ -11,7 +11,7 @@ own compiler, with the plain form of self-attention and with the one that `model
 takes there (cuDNN's flash attention, a Pallas kernel). Nothing is run: memory and traffic are read
 off the compiled programs, as `python -m dreamda_jax.plan` reads them. Traffic of a kernel is its
 inputs and outputs, which is what such a kernel moves. "group_norm" compiles Flax's GroupNorm and
-ours (`corrections.group_norm`), with the SiLU and the convolution that follow, instead.
+ours (`networks.group_norm`), with the SiLU and the convolution that follow, instead.
 """
 
 import argparse
@@ -59,32 +59,24 @@ def main() -> None:
 
 def compile_attention(name: str, count: int, *, is_fused: bool) -> tuple[int, int, float] | None:
     """The same of one attention module among the tokens of the U-Net's first blocks."""
-    import flax.linen as nn
     import jax
     import jax.numpy as jnp
 
-    from dreamda_jax.models.stable_diffusion.fused_attention import for_device, fused_attention
-    from dreamda_jax.models.stable_diffusion.model import FlaxAttention
+    from dreamda_jax.models.stable_diffusion.fused_attention import for_device
+    from dreamda_jax.models.stable_diffusion.networks.attention import FlaxAttention
     from dreamda_jax.plan import devices
     from dreamda_jax.plan.compiling import Compiled, compile_program
 
     device = devices.target_devices(targets.parse_target(name))[0]
-    module = FlaxAttention(query_dim=320, heads=8, dim_head=40, dtype=jnp.bfloat16)
+    form = for_device(device, jnp.bfloat16) if is_fused else "plain"
+    module = FlaxAttention(heads=8, dim_head=40, attention=form, dtype=jnp.bfloat16)
     hidden = jax.ShapeDtypeStruct((count, 4096, 320), jnp.bfloat16)
     params = jax.eval_shape(module.init, jax.random.key(0), hidden)
     sharding = jax.sharding.SingleDeviceSharding(device)
     params, hidden = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=sharding), (params, hidden)
     )
-    form = for_device(device, jnp.bfloat16)
-
-    def call(params: Any, hidden: Any) -> Any:
-        if not is_fused:
-            return module.apply(params, hidden)
-        with nn.intercept_methods(fused_attention(attention_class=FlaxAttention, attention=form)):
-            return module.apply(params, hidden)
-
-    found = compile_program(lambda: jax.jit(call).lower(params, hidden), resident=0)
+    found = compile_program(lambda: jax.jit(module.apply).lower(params, hidden), resident=0)
     if not isinstance(found, Compiled):
         return None
     return found.memory.temporary, found.traffic.memory_bytes, found.seconds
@@ -131,7 +123,7 @@ def compile_group_norm(name: str, count: int, *, is_fused: bool) -> tuple[int, i
     import jax
     import jax.numpy as jnp
 
-    from dreamda_jax.models.stable_diffusion.corrections import group_norm
+    from dreamda_jax.models.stable_diffusion.networks.group_norm import group_norm
     from dreamda_jax.plan import devices
     from dreamda_jax.plan.compiling import Compiled, compile_program
 

@@ -13,7 +13,7 @@ __version__ = "0.2.0.dev0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "DreamDAPipeline":  # lazily: it imports JAX and diffusers
+    if name == "DreamDAPipeline":  # lazily: it imports JAX and Flax
         from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 
         return DreamDAPipeline

@@ -1,6 +1,6 @@
 """From a configuration to the checked objects that fine-tuning needs.
 
-What imports diffusers is imported once every path has been found: a wrong one is refused at once.
+Networks are imported once every path has been found: a wrong one is refused at once.
 """
 
 import functools
@@ -17,7 +17,7 @@ from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files
 from dreamda_jax.options.checkpoints import Model
-from dreamda_jax.options.finetune import Finetune
+from dreamda_jax.options.finetune import Finetune, check_dtype
 from dreamda_jax.options.sections import SECTIONS
 from dreamda_jax.options.synthesis import Image, Loader
 from dreamda_jax.runtime import devices as mesh
@@ -98,6 +98,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     image = bind("image", Image)
     checkpoint = bind("model", Model)
     loader = bind("loader", Loader)
+    check_dtype(checkpoint.dtype)
     _check_devices(job)
     source = sources.open_source(**config["source"])
     check_labels(source)
@@ -130,6 +131,7 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     settings["source"].pop("path", None)
     content = set_content.content_of(source, what="the images of section source", verify=verify)
     with waiting("reading the files of the model"):
+        loading.check_params(model, files)
         model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
     settings["sha256"] = {
         **set_content.digests_of(source, name="source", verify=verify, known=content),

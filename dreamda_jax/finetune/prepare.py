@@ -19,7 +19,7 @@ from dreamda_jax.finetune.inputs import Latents
 from dreamda_jax.finetune.programs import EMPTY
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.tokenizer import find_cut
-from dreamda_jax.models.weights.load import shard_files
+from dreamda_jax.models.weights.shards import shard_files
 from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.progress import Progress
 from dreamda_jax.types import Params

@@ -14,6 +14,7 @@ from dreamda_jax.data.files.digests import sha256_of
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune.adaptation import EMBEDDINGS
 from dreamda_jax.finetune.build import Finetuning
+from dreamda_jax.models.clip.config import with_vocabulary
 from dreamda_jax.models.stable_diffusion import adapter_files, loading, lora, textual_inversion
 from dreamda_jax.models.stable_diffusion.checkpoint_writer import write_checkpoint
 from dreamda_jax.models.weights.hub import read_json
@@ -88,7 +89,7 @@ def write_result(parts: Finetuning, trained: Params, measured: Mapping[str, Any]
         changed["text_encoder"] = textual_inversion.with_rows(load("text_encoder"), rows)
         replaced["tokenizer"] = parts.text_model.tokenizer
         config = read_json(parts.files.text_encoder.config)
-        replaced["text_config"] = {**config, "vocab_size": parts.text_model.vocabulary}
+        replaced["text_config"] = with_vocabulary(config, parts.text_model.vocabulary)
         lines = adapter_files.class_prompt_lines(parts.source.label_names, parts.class_prompts)
         atomic.write_atomically(output / PROMPTS, lines)
     replaced["scheduler"] = parts.checkpoint.scheduler.given

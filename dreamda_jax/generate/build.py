@@ -1,6 +1,6 @@
 """From a configuration to the checked objects a generation run needs; shared by entry points.
 
-What imports diffusers is imported once every path has been found: a wrong one is refused at once.
+Networks are imported once every path has been found: a wrong one is refused at once.
 """
 
 import dataclasses
@@ -151,6 +151,7 @@ def generation(config: dict[str, Any], *, verify: bool = False) -> Generation:
     settings["source"].pop("path", None)
     content = set_content.content_of(source, what="the seed images", verify=verify)
     with waiting("reading the files of the model"):
+        loading.check_params(model, files)
         model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
     settings["sha256"] = {
         **set_content.digests_of(source, name="source", verify=verify, known=content),

@@ -1,6 +1,5 @@
 """What a synthetic image costs, read off the program that will make it."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -113,7 +112,7 @@ def price(
     context = jax.ShapeDtypeStruct((1, *inputs.source_context.shape), inputs.source_context.dtype)
     plain = model
     if model.attention != "plain":
-        plain, program = dataclasses.replace(model, attention="plain"), None
+        plain, program = model.with_attention("plain"), None
     arguments: tuple[Params, Inputs] = (params, inputs)
     if program is None:
 

@@ -1,1 +1,1 @@
-"""Networks and their weights. diffusers is imported in `stable_diffusion/model.py` only."""
+"""Networks and their weights. transformers is imported in `tokenizer.py` only."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.flax_modules import quiet_flax_imports
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -18,7 +18,7 @@ def load_tokenizer(directory: Path) -> Any:
     Raises:
         UserError: its files are damaged.
     """
-    with quiet_flax_imports():  # here, where it is needed: it takes half a second
+    with _without_tensorflow():  # here, where it is needed: it takes half a second
         from transformers import CLIPTokenizer, CLIPTokenizerFast
 
     # The slow class is what diffusers' pipelines use; the fast one normalises text differently.
@@ -105,3 +105,20 @@ def check_empty_prompt(tokenizer: Any, *, length: int, vocabulary: int) -> None:
             f"This model has no empty prompt, which guidance needs. {error} Set guidance_scale=1 "
             "and a source prompt of your own, or take a checkpoint with a complete tokenizer."
         ) from error
+
+
+@contextlib.contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Keeps transformers from loading TensorFlow, where the `prepare` extra installed it.
+
+    It would come with its log lines and its claim on GPU memory, for nothing.
+    """
+    previous = os.environ.get("USE_TF")
+    os.environ["USE_TF"] = "0"
+    try:
+        yield
+    finally:
+        if previous is None:
+            del os.environ["USE_TF"]
+        else:
+            os.environ["USE_TF"] = previous

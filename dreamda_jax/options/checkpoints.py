@@ -59,8 +59,10 @@ class Model:
     """A directory in diffusers' layout, a hub id, or "sample" for the packaged tiny model."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of parameters and network computation; scheduler arithmetic is always float32."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Of parameters and network computation; scheduler arithmetic is always float32. "float16" is
+    for cards whose tensor cores know no bfloat16 (T4, V100): the VAE, which overflows in it, is
+    float32 then, and nothing can be trained."""
     attention: Literal["auto", "plain"] = "auto"
     """Of the U-Net's image tokens to each other when images are made: "auto" takes a fused kernel
     on GPUs since Ampere (bfloat16) and TPUs, "plain" none."""

@@ -5,6 +5,7 @@ import math
 from typing import Literal
 
 from dreamda_jax.algorithms.diffusion.loss_weights import Weighting
+from dreamda_jax.errors import UserError
 
 Method = Literal["full", "lora", "textual_inversion"]
 
@@ -137,3 +138,13 @@ class Finetune:
     def steps_per_sheet(self) -> int:
         """Steps between two sheets of pictures."""
         return self.sample_every or self.steps_per_checkpoint
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse to train in float16 (UserError), whose gradients need a scaled loss."""
+    if dtype == "float16":
+        raise UserError(
+            "model.dtype=float16: networks cannot be fine-tuned in it, because gradients become "
+            "zero below 6e-8. Take --config.model.dtype=float32, or bfloat16 where the device has "
+            "it. What is made from the result may be float16."
+        )

@@ -15,7 +15,7 @@ from dreamda_jax.finetune.loss import Batch
 from dreamda_jax.finetune.programs import EMPTY, Programs
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, abstract_params
 from dreamda_jax.options.checkpoints import Model
-from dreamda_jax.options.finetune import Finetune
+from dreamda_jax.options.finetune import Finetune, check_dtype
 from dreamda_jax.options.sections import SECTIONS
 from dreamda_jax.options.synthesis import Image
 from dreamda_jax.plan import stand_ins
@@ -50,6 +50,7 @@ def finetune_job(
     job = binding.bind(config, "finetune", Finetune)
     image = binding.bind(config, "image", Image)
     checkpoint = binding.bind(config, "model", Model)
+    check_dtype(checkpoint.dtype)
     in_portions = len(devices) * job.accumulation
     if job.batch_size % in_portions:
         raise UserError(

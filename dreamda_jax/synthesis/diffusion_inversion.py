@@ -66,6 +66,11 @@ class DiffusionInversion(DiffusionInversionOptions, FromNoise):
     def check(self, model: StableDiffusion) -> None:
         """Raises ValueError where the options and the model do not fit together."""
         self.schedule(model)  # guidance needs no empty prompt here
+        if model.dtype == jnp.float16:
+            raise ValueError(
+                "model.dtype=float16: embeddings cannot be learnt in it, because gradients become "
+                "zero below 6e-8. Take float32, or bfloat16 where the device has it."
+            )
 
     @property
     def steps_per_call(self) -> int:
@@ -141,8 +146,7 @@ class DiffusionInversion(DiffusionInversionOptions, FromNoise):
         x0 = denoising_loss.draw_latents(step_keys, mean, std)
         noised = denoising_loss.add_training_noise(step_keys, x0, objective)
         errors, _ = denoising_loss.squared_errors(
-            functools.partial(model.denoise, params, reproducible_gradient=True),
-            *(noised, embeddings, objective),
+            functools.partial(model.denoise, params), noised, embeddings, objective
         )
         return jnp.sum(errors), errors
 

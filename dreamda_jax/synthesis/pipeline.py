@@ -69,7 +69,8 @@ class DreamDAPipeline:
         Args:
           path: a directory in diffusers' layout, a hub id, or "sample" for the packaged tiny model.
           revision: branch, tag or commit of a hub id.
-          dtype: "float32" or "bfloat16", of parameters and computation.
+          dtype: "float32", "bfloat16" or "float16", of parameters and computation; with "float16"
+            the VAE is float32.
           variant: of the weights, such as "fp16" or "non_ema"; default: the plain ones, or the only
             variant there is.
           scheduler: fields of the noise schedule that are to be other than the checkpoint says,

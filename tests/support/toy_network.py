@@ -1,8 +1,7 @@
 """A Stable Diffusion without parameters: three blocks of one formula each, compiled in no time.
 
-Its blocks are subclasses of diffusers' and carry the same names and signatures, so the interceptor
-sees them as it sees the real ones; timestep, context and position all matter, and nothing is
-linear.
+Its blocks are subclasses of the real ones with the same names and signatures, so the interceptor
+sees them as it sees those; timestep, context and position all matter, and nothing is linear.
 """
 
 import dataclasses
@@ -19,42 +18,23 @@ SCHEDULER = SchedulerSettings(1000, 0.00085, 0.012, "scaled_linear", 1, False, "
 
 
 class ToyDown(sd.FlaxCrossAttnDownBlock2D):
-    def setup(self):
-        pass
-
-    def __call__(self, hidden_states, temb, encoder_hidden_states, deterministic=True):
+    def __call__(self, hidden_states, temb, context):
         inner = jnp.tanh(hidden_states + temb[:, None, None])
-        outer = (
-            inner
-            + 0.3 * jnp.roll(hidden_states, 1, axis=1) * encoder_hidden_states[:, 0, None, None]
-        )
+        outer = inner + 0.3 * jnp.roll(hidden_states, 1, axis=1) * context[:, 0, None, None]
         return outer, (inner, outer)
 
 
 class ToyMiddle(sd.FlaxUNetMidBlock2DCrossAttn):
-    def setup(self):
-        pass
-
-    def __call__(self, hidden_states, temb, encoder_hidden_states, deterministic=True):
-        attended = jnp.sin(hidden_states * encoder_hidden_states[:, 1, None, None])
+    def __call__(self, hidden_states, temb, context):
+        attended = jnp.sin(hidden_states * context[:, 1, None, None])
         return hidden_states + attended * temb[:, None, None]
 
 
 class ToyUp(sd.FlaxCrossAttnUpBlock2D):
-    def setup(self):
-        pass
-
-    def __call__(
-        self,
-        hidden_states,
-        res_hidden_states_tuple,
-        temb,
-        encoder_hidden_states,
-        deterministic=True,
-    ):
-        for skip in reversed(res_hidden_states_tuple):
+    def __call__(self, hidden_states, skips, temb, context, size=None):
+        for skip in reversed(skips):
             hidden_states = jnp.tanh(hidden_states + jnp.roll(skip, 1, axis=2))
-        return hidden_states + 0.2 * encoder_hidden_states.mean(axis=1)[:, None, None]
+        return hidden_states + 0.2 * context.mean(axis=1)[:, None, None]
 
 
 class ToyUNet(nn.Module):
@@ -63,17 +43,13 @@ class ToyUNet(nn.Module):
         hidden = jnp.transpose(latents, (0, 2, 3, 1))
         temb = jnp.cos(timesteps[:, None] / 500 + jnp.arange(4))
         first = hidden
-        down = ToyDown(4, 4, name="down_blocks_0")
-        hidden, skips = down(hidden, temb, context, deterministic=True)
-        hidden = ToyMiddle(4, name="mid_block")(hidden, temb, context, deterministic=True)
+        down = ToyDown(4, name="down_blocks_0")
+        hidden, skips = down(hidden, temb, context)
+        hidden = ToyMiddle(name="mid_block")(hidden, temb, context)
         if mid_block_additional_residual is not None:
             hidden = hidden + mid_block_additional_residual
-        hidden = ToyUp(4, 4, 4, name="up_blocks_0")(
-            hidden,
-            temb=temb,
-            encoder_hidden_states=context,
-            res_hidden_states_tuple=(first, *skips),
-            deterministic=True,
+        hidden = ToyUp(4, name="up_blocks_0")(
+            hidden, temb=temb, context=context, skips=(first, *skips)
         )
         return jnp.transpose(hidden, (0, 3, 1, 2))
 
@@ -112,8 +88,6 @@ class ToyStableDiffusion:
         pixels = (self.decode_latents_float(params, latents) + 1) * 127.5
         return jnp.round(jnp.clip(pixels, 0, 255)).astype(jnp.uint8)
 
-    def denoise(
-        self, params, latents, timestep, context, *, reproducible_gradient=False, **options
-    ):
+    def denoise(self, params, latents, timestep, context, **options):
         timesteps = jnp.broadcast_to(jnp.asarray(timestep, jnp.float32), latents.shape[:1])
         return ToyUNet().apply({}, latents, timesteps, context, **options)

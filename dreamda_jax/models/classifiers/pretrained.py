@@ -24,7 +24,8 @@ from dreamda_jax.models.classifiers import resnet_tiny
 from dreamda_jax.models.classifiers.registry import Architecture, StateDict, find_architecture
 from dreamda_jax.models.classifiers.weight_files import CONFIG, WEIGHTS, find_weights
 from dreamda_jax.models.weights.hub import read_json
-from dreamda_jax.models.weights.load import Place, flax_axes, read_tensor, some
+from dreamda_jax.models.weights.load import Place, flax_axes, read_tensor
+from dreamda_jax.models.weights.names import some
 from dreamda_jax.models.weights.safetensors_file import list_tensors
 from dreamda_jax.models.weights.torch_layout import misfits, torch_axes, torch_shape
 

@@ -9,7 +9,7 @@ from dreamda_jax.data.files.digests import file_digest
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights import hub
-from dreamda_jax.models.weights.load import PICKLED_SUFFIXES
+from dreamda_jax.models.weights.shards import PICKLED_SUFFIXES
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -1,14 +1,14 @@
 """CLIP as a zero-shot classifier (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
 
-Through transformers' Flax module (`modeling_flax_clip.py`), with weights read by `weights`, which
-accounts for every tensor: transformers' own `from_pretrained` fills what it cannot place with
-random numbers. Numbers equal PyTorch transformers' on the same weights, see tests/models.
+Weights are read by `weights`, which accounts for every tensor: transformers' own `from_pretrained`
+fills what it cannot place with random numbers. Numbers equal PyTorch transformers' on the same
+weights, see tests/models.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import flax.traverse_util
 import jax
@@ -17,24 +17,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.clip.config import ClipTextConfig, read_clip_config
 from dreamda_jax.models.clip.files import digest, find_clip
 from dreamda_jax.models.clip.preprocessing import (
     preprocess,
     preprocess_smoothly,
     read_preprocessing,
 )
-from dreamda_jax.models.flax_modules import apply_module, init_shapes, quiet_flax_imports
+from dreamda_jax.models.clip.text_model import LEGACY_EOS
+from dreamda_jax.models.clip.vision_model import FlaxCLIPModule
+from dreamda_jax.models.flax_modules import apply_module, init_shapes
 from dreamda_jax.models.tokenizer import encode_prompts, load_tokenizer
 from dreamda_jax.models.weights.hub import read_json
-from dreamda_jax.models.weights.load import Place, load_weights
+from dreamda_jax.models.weights.load import Place, check_weights, load_weights
 from dreamda_jax.types import Image, Params, TokenIds
 
-if TYPE_CHECKING:
-    from transformers import CLIPConfig
-
-_ACTIVATIONS = ("quick_gelu", "gelu")
 _IMAGE_PARAMS = ("vision_model", "visual_projection", "logit_scale")
-_LEGACY_EOS = 2  # stands in old configs for whatever id is the highest
 
 
 class Encoder(NamedTuple):
@@ -109,17 +107,21 @@ def open_encoder(
     files = find_clip(path, revision=revision)
     module = _open_module(files.config)
     preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
-    _tokenize(files.directory, [""], config=module.config)  # raises before the weights are read
+    text = module.config.text_config
+    _tokenize(files.directory, [""], config=text)  # raises before the weights are read
     shapes = flax.traverse_util.flatten_dict(_param_shapes(module, files.config))
     params = load_weights([files.weights], shapes, dtype=jnp.float32, place=place)
-    encode = jax.jit(lambda params, ids: apply_module(module, params, ids, method=_text_embeddings))
+
+    @jax.jit
+    def embed_ids(params: Params, token_ids: TokenIds) -> Float[Array, "n d"]:
+        return apply_module(module, params, token_ids, method=module.embed_texts)
 
     def embed_images(params: Params, images: Image) -> Float[Array, "b d"]:
         pixels = preprocess(images, preprocessing)
-        return apply_module(module, params, pixels, method=_image_embeddings)
+        return apply_module(module, params, pixels, method=module.embed_images)
 
     def embed_texts(params: Params, texts: Sequence[str]) -> Float[Array, "n d"]:
-        return encode(params, _tokenize(files.directory, texts, config=module.config))
+        return embed_ids(params, _tokenize(files.directory, texts, config=text))
 
     return Encoder(params, embed_images, embed_texts, preprocessing.crop, digest(files))
 
@@ -168,21 +170,22 @@ def open_guide(
         revision: branch, tag or commit on the hub.
 
     Raises:
-        UserError: see `open_encoder`; about weights only when they are loaded.
+        UserError: see `open_encoder`; about weights that are not finite only when they are loaded.
     """
     files = find_clip(path, revision=revision)
     module = _open_module(files.config)
     preprocessing = read_preprocessing(files, image_size=module.config.vision_config.image_size)
     every = _param_shapes(module, files.config)
+    check_weights([files.weights], flax.traverse_util.flatten_dict(every))
     of_classes = (len(prompts), module.config.projection_dim)
 
     def embed_images(params: Params, images: Image) -> Float[Array, "b d"]:
         pixels = preprocess(images, preprocessing)
-        return apply_module(module, params, pixels, method=_image_embeddings)
+        return apply_module(module, params, pixels, method=module.embed_images)
 
     def embed_pixels(params: Params, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
         smooth = preprocess_smoothly(pixels, preprocessing)
-        return apply_module(module, params, smooth, method=_image_embeddings)
+        return apply_module(module, params, smooth, method=module.embed_images)
 
     def load(place: Place) -> Params:
         encoder = open_encoder(path, revision=revision)
@@ -195,75 +198,31 @@ def open_guide(
     return Guide(embed_images, embed_pixels, shapes, load, digest(files))
 
 
-def _image_embeddings(module: Any, pixels: Float[Array, "b h w 3"]) -> jax.Array:
-    output = module.vision_model(pixels, return_dict=True)
-    return _unit_length(module.visual_projection(output.pooler_output))
+def _open_module(file: Path) -> FlaxCLIPModule:
+    return FlaxCLIPModule(read_clip_config(read_json(file), where=str(file)))
 
 
-def _text_embeddings(module: Any, token_ids: TokenIds) -> jax.Array:
-    positions = jnp.broadcast_to(jnp.arange(token_ids.shape[1]), token_ids.shape)
-    # No attention mask: what is read out is the end token, and padding comes after it.
-    output = module.text_model(token_ids, None, positions, return_dict=True)
-    return _unit_length(module.text_projection(output.pooler_output))
-
-
-def _unit_length(embeddings: jax.Array) -> jax.Array:
-    return embeddings / jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
-
-
-def _open_module(file: Path) -> Any:
-    with quiet_flax_imports():  # here, where it is needed: it takes a second
-        from transformers.models.clip.modeling_flax_clip import FlaxCLIPModule
-    return FlaxCLIPModule(_read_config(file))
-
-
-def _read_config(file: Path) -> "CLIPConfig":
-    from transformers import CLIPConfig
-
-    raw = read_json(file)
-    try:
-        config = CLIPConfig(**raw)
-    except Exception as error:  # transformers lets through whatever its checks raise
-        raise UserError(f"{file}: not the config of a CLIP ({error}).") from error
-    for name in ("text_config", "vision_config"):
-        activation = getattr(config, name).hidden_act
-        if activation not in _ACTIVATIONS:
-            raise UserError(
-                f"{file}: {name}.hidden_act={activation!r} is not supported (supported: "
-                f"{' or '.join(_ACTIVATIONS)})."
-            )
-    if config.vision_config.num_channels != 3:
-        raise UserError(
-            f"{file}: vision_config.num_channels={config.vision_config.num_channels} is not "
-            "supported, only 3: images are RGB."
-        )
-    return config
-
-
-def _param_shapes(module: Any, file: Path) -> Params:
+def _param_shapes(module: FlaxCLIPModule, file: Path) -> Params:
     side = module.config.vision_config.image_size
-    tokens = jnp.zeros((1, 2), jnp.int32)
+    tokens = jnp.zeros((1, 1), jnp.int32)
     try:
-        return init_shapes(
-            module, tokens, jnp.zeros((1, side, side, 3)), None, tokens, dtype=jnp.float32
-        )
+        return init_shapes(module, tokens, jnp.zeros((1, side, side, 3)), dtype=jnp.float32)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"{file}: no CLIP can be built from it ({error}).") from error
 
 
-def _tokenize(directory: Path, prompts: Sequence[str], *, config: "CLIPConfig") -> np.ndarray:
+def _tokenize(directory: Path, prompts: Sequence[str], *, config: ClipTextConfig) -> np.ndarray:
     tokenizer = load_tokenizer(directory)
-    text = config.text_config
-    length = min(text.max_position_embeddings, tokenizer.model_max_length)
+    length = min(config.max_position_embeddings, tokenizer.model_max_length)
     try:
-        ids = encode_prompts(tokenizer, prompts, length=length, vocabulary=text.vocab_size)
+        ids = encode_prompts(tokenizer, prompts, length=length, vocabulary=config.vocab_size)
     except UserError as error:
         raise UserError(f"{directory}: {error}") from error
     # Without an end token the module would read out the first one, the same for every prompt.
-    if text.eos_token_id != _LEGACY_EOS and not (ids == text.eos_token_id).any(axis=1).all():
+    if config.eos_token_id != LEGACY_EOS and not (ids == config.eos_token_id).any(axis=1).all():
         raise UserError(
             f"{directory}: the tokenizer ends prompts with token {tokenizer.eos_token_id}, but "
-            f"config.json says text_config.eos_token_id={text.eos_token_id}. They are not of the "
+            f"config.json says text_config.eos_token_id={config.eos_token_id}. They are not of the "
             "same model."
         )
     return ids

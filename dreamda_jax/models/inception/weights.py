@@ -10,8 +10,9 @@ import numpy as np
 
 from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.weights.load import PICKLED_SUFFIXES, Place, read_tensor
+from dreamda_jax.models.weights.load import Place, read_tensor
 from dreamda_jax.models.weights.safetensors_file import StoredTensor, list_tensors
+from dreamda_jax.models.weights.shards import PICKLED_SUFFIXES
 from dreamda_jax.models.weights.torch_layout import misfits, torch_shape
 
 NUM_CLASSES = 1008

@@ -12,7 +12,7 @@ from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import tokenizer_files, weight_files
 from dreamda_jax.models.weights import hub
-from dreamda_jax.models.weights.load import PICKLED_SUFFIXES, pickled_weights, shard_files
+from dreamda_jax.models.weights.shards import PICKLED_SUFFIXES, pickled_weights, shard_files
 
 LAYOUT = """\
     unet/          config.json, diffusion_pytorch_model.safetensors

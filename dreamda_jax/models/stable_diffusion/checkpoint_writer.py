@@ -18,8 +18,9 @@ from dreamda_jax.data.files import atomic
 from dreamda_jax.models.stable_diffusion import tokenizer_files
 from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles
 from dreamda_jax.models.weights.hub import read_json
-from dreamda_jax.models.weights.load import shard_files
-from dreamda_jax.models.weights.safetensors_file import sort_metadata
+from dreamda_jax.models.weights.names import plain
+from dreamda_jax.models.weights.safetensors_file import list_tensors, sort_metadata
+from dreamda_jax.models.weights.shards import shard_files
 from dreamda_jax.models.weights.torch_layout import to_torch
 from dreamda_jax.types import Params
 
@@ -61,7 +62,7 @@ def write_checkpoint(
       files: of the checkpoint that the rest is taken from.
       changed: networks' parameters by name, numpy.
       load: `load(name)` reads a network of `files` as float32 numpy; called for those stored in a
-        format that PyTorch diffusers does not read.
+        format, or under names, that not every PyTorch diffusers and transformers reads.
       text_config: the text encoder's config.json where it changed.
       tokenizer: the tokenizer where it changed.
       scheduler: fields of the scheduler's config that changed.
@@ -80,7 +81,7 @@ def write_checkpoint(
             atomic.write_atomically(target / "config.json", content)
             if name in changed:
                 write_network(target / _file(name, ".safetensors"), changed[name])
-            elif source.weights.suffix == ".msgpack":
+            elif not _is_read_everywhere(source.weights, name):
                 write_network(target / _file(name, ".safetensors"), load(name))
             else:
                 _copy_weights(source.weights, target, name)
@@ -119,6 +120,16 @@ def write_tensors(
         sort_metadata(scratch)
         scratch.chmod(mode)
         atomic.replace_durably(scratch, file)
+
+
+def _is_read_everywhere(weights: Path, name: str) -> bool:
+    """Whether PyTorch loads a file as it is: transformers before 5.6 wants the prefix."""
+    if weights.suffix == ".msgpack":
+        return False
+    names = [tensor.name for shard in shard_files(weights) for tensor in list_tensors(shard)]
+    if any(plain(each) != each for each in names):
+        return False
+    return name != "text_encoder" or any(each.startswith("text_model.") for each in names)
 
 
 def _copy_weights(weights: Path, target: Path, name: str) -> None:

@@ -7,15 +7,13 @@ chip; they compute the same function in another order. Where there are few token
 a prompt, the plain form stays.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-from dreamda_jax.models.stable_diffusion.corrections import Interceptor
 
 Attention = Literal["plain", "cudnn", "flash"]
 Heads = Float[Array, "r s h d"]
@@ -23,6 +21,7 @@ Heads = Float[Array, "r s h d"]
 _MIN_TOKENS = 1024
 _CUDNN_CAPABILITY = 8  # major: since Ampere
 _BLOCK = 512  # tokens of queries, and of keys, that a TPU holds in its fast memory at a time
+_LANES = 128  # a TPU's block is a multiple of them
 
 
 def for_device(device: jax.Device, dtype: Any) -> Attention:
@@ -41,48 +40,34 @@ def for_device(device: jax.Device, dtype: Any) -> Attention:
     return "cudnn" if is_new else "plain"
 
 
-def fused_attention(*, attention_class: type[nn.Module], attention: Attention) -> Interceptor:
-    """Build the interceptor that replaces self-attention among many tokens.
+def suits(form: Attention, *, tokens: int) -> bool:
+    """Whether so many tokens attend to each other by the kernel of `form`.
 
-    Args:
-        attention_class: diffusers' `FlaxAttention`.
-        attention: "cudnn" or "flash".
+    "plain" has none, few tokens are faster without, and a TPU's kernel takes whole blocks only.
 
     Raises:
         ValueError: another form.
     """
-    if attention not in _KERNELS:
-        raise ValueError(f"attention must be one of {', '.join(_KERNELS)}, got {attention!r}")
-    kernel = _KERNELS[attention]
-
-    def intercept(
-        next_fun: Callable[..., Any],
-        args: tuple,
-        kwargs: dict,
-        context: nn.module.InterceptorContext,
-    ) -> Any:
-        is_call = context.method_name == "__call__"
-        if not is_call or not isinstance(context.module, attention_class):
-            return next_fun(*args, **kwargs)
-        hidden_states, to = args[0], args[1] if len(args) > 1 else kwargs.get("context")
-        if to is not None or hidden_states.shape[1] < _MIN_TOKENS:
-            return next_fun(*args, **kwargs)
-        return _attend(context.module, hidden_states, kernel)
-
-    return intercept
+    if form not in ("plain", *_KERNELS):
+        raise ValueError(f"attention must be plain or one of {', '.join(_KERNELS)}, got {form!r}")
+    is_whole = form != "flash" or tokens % _LANES == 0
+    return form != "plain" and tokens >= _MIN_TOKENS and is_whole
 
 
-def _attend(module: Any, hidden_states: jax.Array, kernel: Callable[..., Heads]) -> jax.Array:
-    """Multi-head self-attention of [r, s, heads · d]; dropout is 0 in every model we build."""
+def attend(query: Heads, key: Heads, value: Heads, *, scale: float, form: Attention) -> Heads:
+    """softmax(Q Kᵀ · scale) V by the kernel of `form`, among tokens that it `suits`.
 
-    def heads(tensor: jax.Array) -> Heads:
-        return tensor.reshape(*tensor.shape[:2], module.heads, module.dim_head)
+    Args:
+        query: [r, s, h, d].
+        key: [r, s, h, d].
+        value: [r, s, h, d].
+        scale: of the scores.
+        form: "cudnn" or "flash".
 
-    query, key, value = (
-        heads(projection(hidden_states)) for projection in (module.query, module.key, module.value)
-    )
-    attended = kernel(query, key, value, scale=module.scale)
-    return module.proj_attn(attended.reshape((*hidden_states.shape[:2], -1)))
+    Returns:
+        [r, s, h, d].
+    """
+    return _KERNELS[form](query, key, value, scale=scale)
 
 
 def _cudnn(query: Heads, key: Heads, value: Heads, *, scale: float) -> Heads:
@@ -93,7 +78,7 @@ def _flash(query: Heads, key: Heads, value: Heads, *, scale: float) -> Heads:
     # Pallas' TPU kernels are loaded where they are wanted: importing them takes a second.
     from jax.experimental.pallas.ops.tpu import flash_attention
 
-    block = min(_BLOCK, query.shape[1])
+    block = math.gcd(_BLOCK, query.shape[1])
     sizes = flash_attention.BlockSizes(block_q=block, block_k_major=block, block_k=block, block_b=1)
     rows_heads_tokens = (tensor.swapaxes(1, 2) for tensor in (query, key, value))
     attended = flash_attention.flash_attention(

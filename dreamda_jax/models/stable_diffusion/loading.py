@@ -16,8 +16,14 @@ from dreamda_jax.models.stable_diffusion.model import (
 from dreamda_jax.models.stable_diffusion.scheduler_config import Reading, as_in_a_pipeline
 from dreamda_jax.models.tokenizer import load_tokenizer
 from dreamda_jax.models.weights.hub import read_json
-from dreamda_jax.models.weights.load import Place, load_weights
+from dreamda_jax.models.weights.load import Place, check_weights, load_weights
+from dreamda_jax.models.weights.names import Leeway
 from dreamda_jax.types import Params
+
+# transformers writes the text encoder without the prefix since 5.6; a checkpoint may hold the whole
+# of the CLIP that it came from.
+_CLIP_PARTS = ("text_projection.", "visual_projection.", "vision_model.", "logit_scale")
+_LEEWAY = {"text_encoder": Leeway(prefix="text_model.", extras=_CLIP_PARTS)}
 
 
 def load(
@@ -34,7 +40,8 @@ def load(
     Args:
         path: a local directory, a hub id, or "sample" for the packaged tiny model.
         revision: branch, tag or commit on the hub.
-        dtype: "float32" or "bfloat16", of parameters and activations.
+        dtype: "float32", "bfloat16" or "float16", of parameters and activations; see
+            `StableDiffusion.dtype_of`.
         variant: of the weights, such as "fp16"; see `checkpoint_files.find_checkpoint`.
         scheduler: as for `open_model`.
         place: puts one parameter on the device(s), called tensor by tensor; see `weights`.
@@ -105,7 +112,7 @@ def load_params(
         UserError: weights are damaged or pickled, do not fit the model, or are not finite.
     """
     return {
-        name: load_component(model, files, name, dtype=model.dtype, place=place)
+        name: load_component(model, files, name, dtype=model.dtype_of(name), place=place)
         for name in abstract_params(model)
     }
 
@@ -128,4 +135,19 @@ def load_component(
         flax.traverse_util.flatten_dict(abstract_params(model)[name]),
         dtype=dtype,
         place=place,
+        leeway=_LEEWAY.get(name, Leeway()),
     )
+
+
+def check_params(model: StableDiffusion, files: CheckpointFiles) -> None:
+    """Check that a checkpoint's weights are those of its configs, without loading them.
+
+    Raises:
+        UserError: as `load_params`, but for numbers that are not finite.
+    """
+    for name, expected in abstract_params(model).items():
+        check_weights(
+            [getattr(files, name).weights],
+            flax.traverse_util.flatten_dict(expected),
+            leeway=_LEEWAY.get(name, Leeway()),
+        )

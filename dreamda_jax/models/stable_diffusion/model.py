@@ -1,14 +1,13 @@
-"""Stable Diffusion 1.x and 2.x through diffusers' Flax classes: the only import of diffusers.
+"""Stable Diffusion 1.x and 2.x: its networks together, and the numbers that go with them.
 
 Numbers equal PyTorch diffusers' on the same weights (float32, embedded model: about 5e-6, see
 tests/models). Parameters are arguments everywhere; a `StableDiffusion` holds modules and numbers.
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,19 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.clip.config import read_text_config, text_part
+from dreamda_jax.models.clip.text_model import FlaxCLIPTextModule
 from dreamda_jax.models.flax_modules import (
     apply_module,
     build_module,
     init_shapes,
-    quiet_flax_imports,
 )
-from dreamda_jax.models.stable_diffusion.corrections import pytorch_corrections
-from dreamda_jax.models.stable_diffusion.fused_attention import (
-    Attention,
-    for_device,
-    fused_attention,
+from dreamda_jax.models.stable_diffusion.fused_attention import Attention, for_device
+from dreamda_jax.models.stable_diffusion.networks.resnet import FlaxResnetBlock2D
+from dreamda_jax.models.stable_diffusion.networks.transformer import FlaxTransformer2DModel
+from dreamda_jax.models.stable_diffusion.networks.unet import FlaxUNet2DConditionModel
+from dreamda_jax.models.stable_diffusion.networks.unet_blocks import (
+    FlaxCrossAttnDownBlock2D,
+    FlaxCrossAttnUpBlock2D,
+    FlaxDownBlock2D,
+    FlaxUNetMidBlock2DCrossAttn,
+    FlaxUpBlock2D,
 )
-from dreamda_jax.models.stable_diffusion.reproducible_attention import reproducible_attention
+from dreamda_jax.models.stable_diffusion.networks.vae import FlaxAutoencoderKL
 from dreamda_jax.models.stable_diffusion.scheduler_config import (
     SchedulerSettings,
     scheduler_settings,
@@ -41,26 +46,10 @@ from dreamda_jax.models.stable_diffusion.supported_configs import (
 from dreamda_jax.models.tokenizer import check_empty_prompt, encode_prompts
 from dreamda_jax.types import AnyArray, Bottleneck, Context, Image, Latent, Params, TokenIds
 
-with quiet_flax_imports():
-    from diffusers.models.attention_flax import FlaxAttention, FlaxGEGLU, FlaxTransformer2DModel
-    from diffusers.models.resnet_flax import FlaxResnetBlock2D
-    from diffusers.models.unets.unet_2d_blocks_flax import (
-        FlaxCrossAttnDownBlock2D,
-        FlaxCrossAttnUpBlock2D,
-        FlaxDownBlock2D,
-        FlaxUNetMidBlock2DCrossAttn,
-        FlaxUpBlock2D,
-    )
-    from diffusers.models.unets.unet_2d_condition_flax import FlaxUNet2DConditionModel
-    from diffusers.models.vae_flax import FlaxAutoencoderKL
-    from transformers import CLIPTextConfig
-    from transformers.models.clip.modeling_flax_clip import FlaxCLIPTextModule
-
 __all__ = [
     "REMAT_BLOCKS",
     "UNET_BLOCKS",
     "UNET_SCOPE",
-    "FlaxAttention",
     "FlaxCrossAttnDownBlock2D",
     "FlaxCrossAttnUpBlock2D",
     "FlaxDownBlock2D",
@@ -87,14 +76,10 @@ UNET_SCOPE = "unet"
 REMAT_BLOCKS: tuple[type[nn.Module], ...] = (FlaxResnetBlock2D, FlaxTransformer2DModel)
 """The U-Net's parts that training rematerialises; see `remat`."""
 
-_CORRECTIONS = pytorch_corrections(transformer_class=FlaxTransformer2DModel, geglu_class=FlaxGEGLU)
-_REPRODUCIBLE = reproducible_attention(attention_class=FlaxAttention)
-_FUSED = {
-    form: fused_attention(attention_class=FlaxAttention, attention=form)  # type: ignore[arg-type]
-    for form in get_args(Attention)
-    if form != "plain"
-}
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+# Stable Diffusion's VAE was not trained in float16, and overflows in it (`force_upcast` of its
+# config): above 65504 there is nothing but infinity.
+_VAE_DTYPES = {"float16": jnp.float32}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,8 +96,7 @@ class StableDiffusion:
     text_encoder: FlaxCLIPTextModule
     tokenizer: Any  # CLIPTokenizer; None where the model was made for its shapes only
     scheduler: SchedulerSettings
-    dtype: Any  # of parameters and activations: float32 or bfloat16
-    attention: Attention = "plain"  # of the U-Net's many tokens to each other
+    dtype: Any  # of parameters and activations, see `dtype_of`: float32, bfloat16 or float16
 
     def tokenize(self, prompts: Sequence[str]) -> np.ndarray:
         """Encode prompts as diffusers does: padded and cut to the tokenizer's `model_max_length`.
@@ -137,18 +121,8 @@ class StableDiffusion:
 
     def encode_text(self, params: Params, token_ids: TokenIds) -> Context:
         """Text encoder's last hidden state [b, l, d] of `token_ids` int [b, l], in `dtype`."""
-        batch, length = token_ids.shape
-        positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
-        # No attention mask, as in diffusers: padding is attended to.
-        outputs = apply_module(
-            self.text_encoder,
-            params["text_encoder"],
-            jnp.asarray(token_ids),
-            None,
-            positions,
-            return_dict=True,
-        )
-        return outputs.last_hidden_state
+        ids = jnp.asarray(token_ids)
+        return apply_module(self.text_encoder, params["text_encoder"], ids).last_hidden_state
 
     def encode_image(self, params: Params, images: Image) -> Latent:
         """Scaled mean of the VAE's posterior, the first that `encode_posterior` returns."""
@@ -165,20 +139,15 @@ class StableDiffusion:
             Two arrays float32 [b, 4, h/f, w/f]; the mean has about unit variance.
         """
         pixels = jnp.asarray(images).astype(jnp.float32) / 127.5 - 1.0
-        posterior = apply_module(
-            self.vae, params["vae"], jnp.transpose(pixels, (0, 3, 1, 2)), method=self.vae.encode
-        ).latent_dist
-        moments = (jnp.transpose(x, (0, 3, 1, 2)) for x in (posterior.mean, posterior.std))
-        mean, std = (x.astype(jnp.float32) * self.vae.scaling_factor for x in moments)
+        posterior = apply_module(self.vae, params["vae"], pixels, method=self.vae.encode)
+        moments = (jnp.transpose(x, (0, 3, 1, 2)) for x in posterior)
+        mean, std = (x * self.vae.scaling_factor for x in moments)
         return mean, std
 
     def decode_latents_float(self, params: Params, latents: Latent) -> jax.Array:
         """Decode latents [b, 4, h/f, w/f] to float32 [b, h, w, 3], about [-1, 1], not clipped."""
-        # diffusers' `decode` guesses the layout from the last axis, and takes NCHW latents that
-        # are four cells wide for NHWC. NHWC always passes.
         nhwc = jnp.transpose(latents.astype(jnp.float32) / self.vae.scaling_factor, (0, 2, 3, 1))
-        sample = apply_module(self.vae, params["vae"], nhwc, method=self.vae.decode).sample
-        return jnp.transpose(sample, (0, 2, 3, 1)).astype(jnp.float32)
+        return apply_module(self.vae, params["vae"], nhwc, method=self.vae.decode)
 
     def decode_latents(self, params: Params, latents: Latent) -> Image:
         """Decode latents [b, 4, h/f, w/f] to images uint8 [b, h, w, 3], sRGB."""
@@ -193,12 +162,11 @@ class StableDiffusion:
         context: Context,
         *,
         mid_block_additional_residual: Bottleneck | None = None,
-        reproducible_gradient: bool = False,
     ) -> Latent:
         """Raw output of the U-Net, ε or v by `scheduler.prediction_type`.
 
-        Equal to PyTorch diffusers' (see `corrections`); interceptors entered by the caller apply
-        as well.
+        Equal to PyTorch diffusers'. Its gradient, like the output, has the same bits on any number
+        of devices.
 
         Args:
             params: see the class.
@@ -206,8 +174,6 @@ class StableDiffusion:
             timestep: a scalar or int [b], 0 .. num_train_timesteps - 1.
             context: [b, l, d], what `encode_text` returns.
             mid_block_additional_residual: added to the mid block's output, [b, h', w', d'].
-            reproducible_gradient: whether its gradient is to have the same bits on any number of
-                devices; see `reproducible_attention`. The output itself does in any case.
 
         Returns:
             float32, the shape of `latents`.
@@ -215,13 +181,7 @@ class StableDiffusion:
         # One time embedding per row, so that an interceptor may treat `temb` like every other
         # input that has rows. Never in bfloat16, which cannot hold the integers above 256.
         timesteps = jnp.broadcast_to(jnp.asarray(timestep, jnp.float32), latents.shape[:1])
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(jax.named_scope(UNET_SCOPE))
-            stack.enter_context(nn.intercept_methods(_CORRECTIONS))
-            if reproducible_gradient:
-                stack.enter_context(nn.intercept_methods(_REPRODUCIBLE))
-            elif self.attention != "plain":
-                stack.enter_context(nn.intercept_methods(_FUSED[self.attention]))
+        with jax.named_scope(UNET_SCOPE):
             output = apply_module(
                 self.unet,
                 params["unet"],
@@ -229,19 +189,29 @@ class StableDiffusion:
                 timesteps,
                 context.astype(self.dtype),
                 mid_block_additional_residual=mid_block_additional_residual,
-            ).sample
+            )
         return output.astype(jnp.float32)
 
     def with_vocabulary(self, vocabulary: int, tokenizer: Any) -> "StableDiffusion":
         """The same networks with a text encoder for so many token ids, and another tokenizer."""
-        config = CLIPTextConfig(**{**self.text_encoder.config.to_dict(), "vocab_size": vocabulary})
-        return dataclasses.replace(
-            self, text_encoder=FlaxCLIPTextModule(config, dtype=self.dtype), tokenizer=tokenizer
-        )
+        config = dataclasses.replace(self.text_encoder.config, vocab_size=vocabulary)
+        encoder = FlaxCLIPTextModule(config, self.text_encoder.dtype)
+        return dataclasses.replace(self, text_encoder=encoder, tokenizer=tokenizer)
 
     def with_attention_for(self, device: jax.Device) -> "StableDiffusion":
         """The same networks with the form of attention that suits a device."""
-        return dataclasses.replace(self, attention=for_device(device, self.dtype))
+        return self.with_attention(for_device(device, self.dtype))
+
+    def with_attention(self, form: Attention) -> "StableDiffusion":
+        """The same networks with this form of attention among many tokens."""
+        return dataclasses.replace(self, unet=self.unet.clone(attention=form))
+
+    def dtype_of(self, name: str) -> Any:
+        """Of a network's parameters and activations: "unet", "vae" or "text_encoder".
+
+        The VAE's is float32 where the model's is float16: Stable Diffusion's VAE overflows in it.
+        """
+        return getattr(self, name).dtype
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """Shape (channels, h, w) of one image's latents at `resolution`².
@@ -254,6 +224,11 @@ class StableDiffusion:
             raise UserError(f"resolution={resolution}: must be a multiple of {multiple}.")
         cells = resolution // self.vae_scale_factor
         return (self.unet.in_channels, cells, cells)
+
+    @property
+    def attention(self) -> Attention:
+        """How the U-Net's many tokens attend to each other."""
+        return self.unet.attention
 
     @property
     def vae_scale_factor(self) -> int:
@@ -306,11 +281,13 @@ def from_configs(
         raise UserError(f"dtype={dtype!r}: must be one of {', '.join(_DTYPES)}.")
     check_vae(vae_config)
     check_text_encoder(text_config)
-    check_unet(unet_config, vae_config=vae_config, text_config=text_config)
+    text = read_text_config(text_config, where="text_encoder/config.json")
+    vae_dtype = _VAE_DTYPES.get(dtype, _DTYPES[dtype])
+    check_unet(unet_config, vae_config=vae_config, text_config=text_part(text_config))
     return StableDiffusion(
-        unet=build_module(FlaxUNet2DConditionModel, unet_config, dtype=_DTYPES[dtype], dropout=0.0),
-        vae=build_module(FlaxAutoencoderKL, vae_config, dtype=_DTYPES[dtype]),
-        text_encoder=FlaxCLIPTextModule(CLIPTextConfig(**text_config), dtype=_DTYPES[dtype]),
+        unet=build_module(FlaxUNet2DConditionModel, unet_config, dtype=_DTYPES[dtype]),
+        vae=build_module(FlaxAutoencoderKL, vae_config, dtype=vae_dtype),
+        text_encoder=FlaxCLIPTextModule(text, dtype=_DTYPES[dtype]),
         tokenizer=tokenizer,
         scheduler=scheduler_settings(scheduler_config),
         dtype=_DTYPES[dtype],
@@ -325,7 +302,7 @@ def abstract_params(model: StableDiffusion) -> dict[str, Params]:
         {"unet": ..., "vae": ..., "text_encoder": ...}, nested as `load` returns the arrays.
     """
     side = 2 ** max(model.num_down_blocks, len(model.vae.block_out_channels))
-    tokens = jnp.zeros((1, 2), jnp.int32)
+    tokens = jnp.zeros((1, 1), jnp.int32)
     width = model.text_encoder.config.hidden_size
     return {
         "unet": init_shapes(
@@ -335,6 +312,6 @@ def abstract_params(model: StableDiffusion) -> dict[str, Params]:
             jnp.zeros((1, 2, width)),
             dtype=model.dtype,
         ),
-        "vae": init_shapes(model.vae, jnp.zeros((1, 3, side, side)), dtype=model.dtype),
-        "text_encoder": init_shapes(model.text_encoder, tokens, None, tokens, dtype=model.dtype),
+        "vae": init_shapes(model.vae, jnp.zeros((1, side, side, 3)), dtype=model.vae.dtype),
+        "text_encoder": init_shapes(model.text_encoder, tokens, dtype=model.dtype),
     }

@@ -1,8 +1,8 @@
-"""Which settings of a checkpoint diffusers' Flax classes honour, and which they would ignore.
+"""Which settings of a checkpoint the networks honour, and which they would ignore.
 
-diffusers' Flax classes silently drop fields they do not know, and would then compute something
-else than the checkpoint was trained for. Every such field is listed here with the values under
-which Flax and PyTorch agree; anything else is refused by name.
+A network is built from the fields of a config that it knows. Every other field of PyTorch diffusers
+is listed here with the values under which it makes no difference; anything else is refused by name,
+since the network would compute something else than the checkpoint was trained for.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Config = Mapping[str, Any]
 # field: the values that are right, the default of PyTorch diffusers first.
 _UNET: dict[str, tuple[Any, ...]] = {
     "act_fn": ("silu", "swish"),
-    "addition_embed_type": (None,),
+    "addition_embed_type": (None, "text_time"),
     "attention_type": ("default",),
     "center_input_sample": (False,),
     "class_embed_type": (None,),
@@ -31,21 +31,22 @@ _UNET: dict[str, tuple[Any, ...]] = {
     "mid_block_only_cross_attention": (None, False),
     "mid_block_scale_factor": (1,),
     "mid_block_type": ("UNetMidBlock2DCrossAttn",),
-    "norm_eps": (1e-5,),
-    "norm_num_groups": (32,),
     "num_attention_heads": (None,),
     "num_class_embeds": (None,),
     "only_cross_attention": (False,),
-    "projection_class_embeddings_input_dim": (None,),
     "resnet_out_scale_factor": (1.0,),
     "resnet_skip_time_act": (False,),
     "resnet_time_scale_shift": ("default",),
     "reverse_transformer_layers_per_block": (None,),
-    "time_cond_proj_dim": (None,),
     "time_embedding_act_fn": (None,),
     "time_embedding_dim": (None,),
     "time_embedding_type": ("positional",),
     "timestep_post_act": (None,),
+}
+# What the U-Net honours, and sampling does not yet.
+_UNET_SAMPLED: dict[str, tuple[Any, ...]] = {
+    "addition_embed_type": (None,),
+    "time_cond_proj_dim": (None,),
 }
 _VAE: dict[str, tuple[Any, ...]] = {
     "act_fn": ("silu", "swish"),
@@ -53,37 +54,62 @@ _VAE: dict[str, tuple[Any, ...]] = {
     "out_channels": (3,),
     "latents_mean": (None,),
     "latents_std": (None,),
-    "mid_block_add_attention": (True,),
     "shift_factor": (None, 0),
-    "use_post_quant_conv": (True,),
-    "use_quant_conv": (True,),
 }
-_TEXT: dict[str, tuple[Any, ...]] = {
-    "model_type": ("clip_text_model",),
-    "hidden_act": ("quick_gelu", "gelu"),
-}
+_TEXT: dict[str, tuple[Any, ...]] = {"model_type": ("clip_text_model", "clip")}
 _BLOCKS = {
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
 }
+_PER_BLOCK = ("attention_head_dim", "layers_per_block", "transformer_layers_per_block")
+_CHANNELS = (320, 640, 1280, 1280)
 _VAE_BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
 
 
-def check_unet(config: Config, *, vae_config: Config, text_config: Config) -> None:
-    """Refuse a U-Net that diffusers' Flax class would compute wrongly.
+def check_unet_module(config: Config) -> None:
+    """Refuse a U-Net that `FlaxUNet2DConditionModel` would compute wrongly, or not at all.
 
     Raises:
-        UserError: naming the field and its value; also if the U-Net does not fit the VAE's latents
-            (inpainting and super-resolution models) or the text encoder's width.
+        UserError: naming the field and its value.
     """
     _check("unet", config, _UNET)
     for field, known in _BLOCKS.items():
         for block in config.get(field, ()):
             if block not in known:
                 raise _refusal("unet", field, block, known)
-    for field in ("cross_attention_dim", "layers_per_block"):
-        if not isinstance(config.get(field, 2), int):
-            raise _refusal("unet", field, config[field], ("one integer",))
+    if not isinstance(config.get("cross_attention_dim", 2), int):
+        field = "cross_attention_dim"
+        raise _refusal("unet", field, config[field], ("one integer",))
+    channels = config.get("block_out_channels", _CHANNELS)
+    for field in _PER_BLOCK:
+        value = config.get(field, 1)
+        numbers = value if isinstance(value, (list, tuple)) else (value,) * len(channels)
+        if len(numbers) != len(channels) or not all(isinstance(n, int) and n > 0 for n in numbers):
+            each = f"one for each of the {len(channels)} blocks"
+            raise _refusal("unet", field, value, ("a positive integer", each))
+    for field in _BLOCKS:
+        if len(config.get(field, channels)) != len(channels):
+            raise _refusal("unet", field, config[field], (f"{len(channels)} blocks",))
+    groups = config.get("norm_num_groups", 32)
+    if not isinstance(groups, int) or groups < 1 or any(n % groups for n in channels):
+        divisor = f"a divisor of each of block_out_channels={tuple(channels)}"
+        raise _refusal("unet", "norm_num_groups", groups, (divisor,))
+    if config.get("addition_embed_type") == "text_time":
+        for field in ("addition_time_embed_dim", "projection_class_embeddings_input_dim"):
+            if not isinstance(config.get(field), int):
+                integer = 'an integer, with addition_embed_type="text_time"'
+                raise _refusal("unet", field, config.get(field), (integer,))
+
+
+def check_unet(config: Config, *, vae_config: Config, text_config: Config) -> None:
+    """Refuse a U-Net that cannot be sampled from here.
+
+    Raises:
+        UserError: naming the field and its value; also if the U-Net does not fit the VAE's latents
+            (inpainting and super-resolution models) or the text encoder's width.
+    """
+    _check("unet", config, _UNET_SAMPLED)
+    check_unet_module(config)
     latent_channels = vae_config.get("latent_channels", 4)
     for field in ("in_channels", "out_channels"):
         channels = config.get(field, 4)
@@ -102,16 +128,34 @@ def check_unet(config: Config, *, vae_config: Config, text_config: Config) -> No
 
 
 def check_vae(config: Config) -> None:
-    """Refuse a VAE that diffusers' Flax class would compute wrongly (UserError, by field)."""
+    """Refuse a VAE that is not computed here.
+
+    Raises:
+        UserError: naming the field and its value; also if its fields do not fit each other.
+    """
     _check("vae", config, _VAE)
+    widths = config.get("block_out_channels", (64,))
     for field, known in _VAE_BLOCKS.items():
-        for block in config.get(field, ()):
+        blocks = config.get(field, (known,))
+        for block in blocks:
             if block != known:
                 raise _refusal("vae", field, block, (known,))
+        if len(blocks) != len(widths):
+            raise UserError(
+                f"vae/config.json: {field} has {len(blocks)} entries, but block_out_channels "
+                f"{len(widths)}: there must be one for each."
+            )
+    groups = config.get("norm_num_groups", 32)
+    for width in widths:
+        if width % groups:
+            raise UserError(
+                f"vae/config.json: norm_num_groups={groups} does not divide the {width} of "
+                "block_out_channels."
+            )
 
 
 def check_text_encoder(config: Config) -> None:
-    """Refuse a text encoder that is not CLIP's (UserError, by field)."""
+    """Refuse a text encoder that is not CLIP's (UserError, by field); see `clip.config` too."""
     _check("text_encoder", config, _TEXT)
 
 

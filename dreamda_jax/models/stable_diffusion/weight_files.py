@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.weights.load import PICKLED_SUFFIXES
+from dreamda_jax.models.weights.shards import PICKLED_SUFFIXES
 
 NETWORKS = {
     "unet": "diffusion_pytorch_model",

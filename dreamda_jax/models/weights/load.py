@@ -4,14 +4,11 @@ One tensor at a time: a tensor is read, checked, brought to Flax layout and to t
 placed on the device before the next is read, so beside the parameters there is never more than one
 extra copy of a single tensor (msgpack: one, and the record it was decoded from).
 
-PyTorch and Flax names are compared in one canonical spelling, so the rules stay generic:
-`down_blocks.0.attentions.0` and `down_blocks_0/attentions_0`, CLIP's `layers.0` and `layers/0`;
-`weight` and `kernel`, `scale`, `embedding`; the VAE's attention under its old names (`query`,
-`key`, `value`, `proj_attn`) and its new ones (`to_q`, `to_k`, `to_v`, `to_out.0`).
+Names are compared as `names` spells them. Names and shapes of a whole file are looked at before
+the first tensor is read; `check_weights` does nothing else.
 """
 
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,28 +17,28 @@ import flax.traverse_util
 import jax
 import numpy as np
 
-from dreamda_jax.data.files import json_text
-from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights.msgpack_weights import read_msgpack
+from dreamda_jax.models.weights.names import Leeway, Matcher, some
 from dreamda_jax.models.weights.safetensors_file import FLOATS, StoredTensor, list_tensors
+from dreamda_jax.models.weights.shards import weight_files
 from dreamda_jax.types import Params
 
 Expected = Mapping[tuple[str, ...], jax.ShapeDtypeStruct]
 Place = Callable[[np.ndarray], jax.Array]
 
-PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
-
 _STRIP = 32
 _PIECE = 1 << 20
-_IGNORED = re.compile(r"(^|\.)position_ids$")  # a buffer of old CLIP checkpoints, not a weight
-_INDEX = re.compile(r"_(\d+)(?=\.|$)")
-_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
-_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_EXACTLY = Leeway()
 
 
 def load_weights(
-    files: Sequence[Path], expected: Expected, *, dtype: Any, place: Place = jax.device_put
+    files: Sequence[Path],
+    expected: Expected,
+    *,
+    dtype: Any,
+    place: Place = jax.device_put,
+    leeway: Leeway = _EXACTLY,
 ) -> Params:
     """Load one component's parameters.
 
@@ -50,9 +47,11 @@ def load_weights(
             file in Flax layout.
         expected: for each parameter its Flax path, for example ("conv_in", "kernel"), and its
             shape; see `model.abstract_params`.
-        dtype: what the parameters are cast to, float32 or bfloat16. Files may hold float64, 32, 16
-            or bfloat16.
+        dtype: what the parameters are cast to, float32, bfloat16 or float16. Files may hold
+            float64, 32, 16 or bfloat16.
         place: puts one array on the device(s); called once per tensor, as soon as it is converted.
+        leeway: how the file's names may differ from the parameters'. Names that wrappers of a
+            network changed (torch.compile, DistributedDataParallel, peft) are read in any case.
 
     Returns:
         A nested dict of the arrays that `place` returned.
@@ -62,85 +61,64 @@ def load_weights(
             parameter, NaN or Inf among the weights (after the cast too), a damaged file, something
             that is no ordinary file, quantised or pickled weights.
     """
-    files = [shard for file in files for shard in shard_files(file)]
-    for file in files:
-        if file.suffix in PICKLED_SUFFIXES:
-            raise pickled_weights(file)
-    if len(files) == 1 and files[0].suffix == ".msgpack":
-        return _load_msgpack(files[0], expected, dtype=dtype, place=place)
-    return _load_safetensors(files, expected, dtype=dtype, place=place)
+    files = weight_files(files)
+    if files[0].suffix == ".msgpack":
+
+        def convert(array: np.ndarray) -> jax.Array | None:
+            converted = _convert(array, dtype=dtype)
+            return _place(converted, place=place) if _is_finite(converted) else None
+
+        return _load_msgpack(files[0], expected, convert, leeway)
+    loaded = {}
+    for path, tensor in _match(files, expected, leeway).items():
+        # No reference to the raw tensor is kept while the converted one is placed.
+        array = read_tensor(tensor, leaf=path[-1], shape=expected[path].shape, dtype=dtype)
+        loaded[path] = _place(array, place=place)
+        del array
+    return flax.traverse_util.unflatten_dict(loaded)
 
 
-def shard_files(file: Path) -> list[Path]:
-    """List the files behind a `*.safetensors.index*.json`; any other file stands for itself.
+def check_weights(files: Sequence[Path], expected: Expected, *, leeway: Leeway = _EXACTLY) -> None:
+    """Check that files hold the parameters, by names, shapes and kinds of numbers; none is loaded.
+
+    Args:
+        files: see `load_weights`; likewise expected and leeway. Of safetensors the headers are
+            read, a msgpack file as a whole.
+        expected: for each parameter its Flax path and its shape.
+        leeway: how the file's names may differ from the parameters'.
 
     Raises:
-        UserError: the index cannot be read, or a shard that it names is not there.
+        UserError: as `load_weights`, but for what the numbers themselves are.
     """
-    if file.suffix != ".json":
-        return [file]
-    try:
-        index = json_text.parse(check_regular(file).read_text())
-        names = sorted(set(index["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not a safetensors index ({error!r}).") from error
-    outside = [name for name in names if Path(str(name)).name != name]
-    if outside:
-        raise UserError(f"{file}: names files that are not beside it: {some(outside)}.")
-    shards = [file.parent / str(name) for name in names]
-    absent = [shard.name for shard in shards if not check_regular(shard).is_file()]
-    if absent:
-        raise UserError(
-            f"{file}: {len(absent)} of the {len(shards)} files it names are missing: "
-            f"{some(absent)}. Download them into {file.parent}."
-        )
-    return shards
+    files = weight_files(files)
+    if files[0].suffix == ".msgpack":
+        _load_msgpack(files[0], expected, lambda array: array.dtype, leeway)
+        return
+    _match(files, expected, leeway)
 
 
-def pickled_weights(file: Path) -> UserError:
-    """Build the error that refuses pickled weights and says how to convert them."""
-    directory = file.parent.parent if file.parent.name else file.parent
-    loader = (
-        f'from_pretrained("{directory}", safety_checker=None)'
-        if file.suffix == ".bin"
-        else f'from_single_file("{file}")'
-    )
-    return UserError(
-        f"{file}: pickled weights are refused, because unpickling runs code from the file. "
-        "Convert the checkpoint once, in an environment with torch and diffusers:\n"
-        "    from diffusers import StableDiffusionPipeline\n"
-        f"    pipeline = StableDiffusionPipeline.{loader}\n"
-        '    pipeline.save_pretrained("converted", safe_serialization=True)\n'
-        "and use the new directory: --config.model.path=converted"
-    )
-
-
-def _load_safetensors(
-    files: Sequence[Path], expected: Expected, *, dtype: Any, place: Place
-) -> Params:
-    wanted = {_canonical(".".join(path)): path for path in expected}
-    if len(wanted) != len(expected):
-        raise ValueError("two expected parameters share one canonical name")
-    loaded: dict[tuple[str, ...], jax.Array] = {}
-    found: dict[tuple[str, ...], str] = {}
+def _match(
+    files: Sequence[Path], expected: Expected, leeway: Leeway
+) -> dict[tuple[str, ...], StoredTensor]:
+    """The tensor of every parameter, in the order of the files; each fits."""
+    matcher = Matcher(expected, leeway)
+    found: dict[tuple[str, ...], StoredTensor] = {}
     unexpected: list[str] = []
     for tensor in itertools.chain.from_iterable(map(list_tensors, files)):
-        path = wanted.get(_canonical(tensor.name))
+        path = matcher.find(tensor.name)
+        if path in found:
+            raise UserError(
+                f"{tensor.file}: {found[path].name} and {tensor.name} are names of one parameter, "
+                f"{'/'.join(path)}. Which of the two is meant cannot be known."
+            )
         if path is not None:
-            # No reference to the raw tensor is kept while the converted one is placed.
-            if path in found:
-                raise UserError(
-                    f"{tensor.file}: {found[path]} and {tensor.name} are names of one parameter, "
-                    f"{'/'.join(path)}. Which of the two is meant cannot be known."
-                )
-            found[path] = tensor.name
-            array = read_tensor(tensor, leaf=path[-1], shape=expected[path].shape, dtype=dtype)
-            loaded[path] = _place(array, place=place)
-            del array
-        elif not _IGNORED.search(tensor.name):
+            found[path] = tensor
+        elif not matcher.ignores(tensor.name):
             unexpected.append(tensor.name)
-    _check_names(files[0], expected, loaded, unexpected)
-    return flax.traverse_util.unflatten_dict(loaded)
+    _check_names(files[0], expected, found, unexpected)
+    for path, tensor in found.items():
+        _layout(tensor, leaf=path[-1], shape=expected[path].shape)
+    return found
 
 
 def read_tensor(
@@ -157,6 +135,17 @@ def read_tensor(
     Raises:
         UserError: stored as no float, of another shape, or not finite.
     """
+    axes, reshaped = _layout(tensor, leaf=leaf, shape=shape)
+    array = _convert(tensor.read().reshape(reshaped).transpose(axes), dtype=dtype)
+    if not _is_finite(array):
+        raise UserError(_not_finite(f"{tensor.file}: tensor {tensor.name}"))
+    return array
+
+
+def _layout(
+    tensor: StoredTensor, *, leaf: str, shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What `_to_flax_layout` returns; a tensor that is no float or does not fit is refused."""
     what = f"{tensor.file}: tensor {tensor.name}"
     if tensor.dtype not in FLOATS:
         raise UserError(_no_float(what, tensor.dtype))
@@ -165,10 +154,7 @@ def read_tensor(
         same_rank = len(axes) == len(shape)
         want = tuple(shape[axes.index(axis)] for axis in range(len(axes))) if same_rank else shape
         raise UserError(_wrong_shape(what, tensor.shape, want))
-    array = _convert(tensor.read().reshape(reshaped).transpose(axes), dtype=dtype)
-    if not _is_finite(array):
-        raise UserError(_not_finite(what))
-    return array
+    return axes, reshaped
 
 
 def flax_axes(leaf: str, rank: int) -> tuple[int, ...]:
@@ -196,23 +182,26 @@ def _to_flax_layout(
 
 
 class _MsgpackLeaf(NamedTuple):
-    array: jax.Array | None
+    array: Any
     shape: tuple[int, ...]
     dtype: np.dtype
 
 
-def _load_msgpack(file: Path, expected: Expected, *, dtype: Any, place: Place) -> Params:
-    def convert(array: np.ndarray) -> _MsgpackLeaf:
-        # A name is known only once the file is decoded, so what is refused leaves a None.
-        placed = None
-        if array.dtype in FLOATS.values():
-            converted = _convert(array, dtype=dtype)
-            placed = _place(converted, place=place) if _is_finite(converted) else None
-        return _MsgpackLeaf(array=placed, shape=array.shape, dtype=array.dtype)
+def _load_msgpack(
+    file: Path, expected: Expected, convert: Callable[[np.ndarray], Any], leeway: Leeway
+) -> Params:
+    """`convert(array)` of every parameter; a None stands for numbers that are not finite."""
 
-    leaves = flax.traverse_util.flatten_dict(read_msgpack(file, convert))
-    unexpected = ["/".join(map(str, path)) for path in leaves if path not in expected]
-    _check_names(file, expected, leaves, unexpected)
+    def take(array: np.ndarray) -> _MsgpackLeaf:
+        # A name is known only once the file is decoded, so what is refused leaves a None.
+        converted = convert(array) if array.dtype in FLOATS.values() else None
+        return _MsgpackLeaf(array=converted, shape=array.shape, dtype=array.dtype)
+
+    leaves = flax.traverse_util.flatten_dict(read_msgpack(file, take))
+    others = [path for path in leaves if path not in expected]
+    unexpected = [path for path in others if not leeway.allows(".".join(map(str, path)))]
+    _check_names(file, expected, leaves, ["/".join(map(str, path)) for path in unexpected])
+    leaves = {path: leaf for path, leaf in leaves.items() if path in expected}
     for path, leaf in leaves.items():
         name = f"{file}: tensor {'/'.join(path)}"
         if not isinstance(leaf, _MsgpackLeaf):
@@ -250,13 +239,6 @@ def _place(array: np.ndarray, *, place: Place) -> jax.Array:
     return jax.block_until_ready(place(array))
 
 
-def _canonical(name: str) -> str:
-    *modules, leaf = _INDEX.sub(r".\1", name).split(".")
-    if modules:
-        modules[-1] = _VAE_ATTENTION.get(modules[-1], modules[-1])
-    return ".".join([*modules, _LEAVES.get(leaf, leaf)])
-
-
 def _check_names(
     file: Path, expected: Expected, loaded: Mapping, unexpected: Sequence[str]
 ) -> None:
@@ -270,11 +252,6 @@ def _check_names(
         raise UserError(
             f"{file}: {'; '.join(problems)}. Weights and config.json are not of the same model."
         )
-
-
-def some(names: Sequence[str], limit: int = 4) -> str:
-    """The first few names, for a message."""
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
 
 
 def _wrong_shape(what: str, found: tuple[int, ...], want: tuple[int, ...]) -> str:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.models.weights.load import flax_axes, some
+from dreamda_jax.models.weights.load import flax_axes
+from dreamda_jax.models.weights.names import LEAVES, VAE_ATTENTION, some
 
 Shapes = Mapping[str, tuple[int, ...]]
 """By name, in PyTorch's layout."""
 
 
 _LISTS = re.compile(r"(blocks|attentions|resnets|samplers|net|to_out)_(\d+)(?=\.)")
-_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 
 
 def misfits(found: Shapes, want: Shapes, *, optional: Shapes | None = None) -> str:
@@ -85,8 +84,8 @@ def torch_name(path: tuple[str, ...]) -> str:
     name = _LISTS.sub(r"\1.\2", ".".join(path))
     *modules, leaf = name.split(".")
     if modules:
-        modules[-1] = _VAE_ATTENTION.get(modules[-1], modules[-1])
-    return ".".join([*modules, _LEAVES.get(leaf, leaf)])
+        modules[-1] = VAE_ATTENTION.get(modules[-1], modules[-1])
+    return ".".join([*modules, LEAVES.get(leaf, leaf)])
 
 
 def to_torch(flat: Mapping[tuple[str, ...], np.ndarray]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from transformers import CLIPTokenizer, CLIPTokenizerFast
 from dreamda_jax.data.prompts import open_prompts
 from dreamda_jax.data.sources import Example
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.clip.config import with_vocabulary
 from dreamda_jax.models.stable_diffusion import (
     adapter_files,
     checkpoint_writer,
@@ -31,8 +32,9 @@ from dreamda_jax.models.stable_diffusion import (
 )
 from dreamda_jax.models.stable_diffusion.checkpoint_files import find_checkpoint
 from dreamda_jax.models.tokenizer import load_tokenizer
-from dreamda_jax.models.weights import load as weights
 from dreamda_jax.models.weights import torch_layout
+from dreamda_jax.models.weights.hub import read_json
+from dreamda_jax.models.weights.names import canonical
 from dreamda_jax.models.weights.torch_layout import torch_shape
 from dreamda_jax.plan.known_configs import SD15, SD21
 from tests.support.make_checkpoint import TINY_SD
@@ -136,7 +138,9 @@ def test_changed_text_encoder_and_tokenizer(original, output):
         output,
         original,
         changed={"text_encoder": textual_inversion.with_rows(encoder, rows)},
-        text_config=extended.text_encoder.config.to_dict(),
+        text_config=with_vocabulary(
+            read_json(original / "text_encoder/config.json"), model.vocabulary + 2
+        ),
         tokenizer=extended.tokenizer,
     )
     read, params = loading.load(output)
@@ -395,9 +399,7 @@ def test_every_name_of_the_large_models_leads_back_to_its_parameter(version, nam
     found = [torch_layout.torch_name(path) for path in paths]
     assert len(set(found)) == len(paths) > 100
     # What the loader looks a file's tensors up by.
-    assert [weights._canonical(key) for key in found] == [
-        weights._canonical(".".join(path)) for path in paths
-    ]
+    assert [canonical(key) for key in found] == [canonical(".".join(path)) for path in paths]
     assert not [key for key in found if "kernel" in key or "scale" in key.split(".")[-1]]
 
 

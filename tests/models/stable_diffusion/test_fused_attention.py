@@ -2,28 +2,23 @@
 
 from types import SimpleNamespace
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dreamda_jax.models.stable_diffusion import fused_attention
-from dreamda_jax.models.stable_diffusion.model import FlaxAttention
+from dreamda_jax.models.stable_diffusion.networks.attention import FlaxAttention
 
 HEADS, WIDTH = 2, 40  # a head of Stable Diffusion 1.5 is 40 wide
 
 
 def attend(hidden, kernel_name, context=None):
-    """[plain, with the interceptor], float32, of random projections."""
-    module = FlaxAttention(query_dim=HEADS * WIDTH, heads=HEADS, dim_head=WIDTH)
-    params = module.init(jax.random.key(0), hidden, context)
-    plain = module.apply(params, hidden, context)
-    interceptor = fused_attention.fused_attention(
-        attention_class=FlaxAttention, attention=kernel_name
-    )
-    with nn.intercept_methods(interceptor):
-        return plain, module.apply(params, hidden, context)
+    """[plain, with the kernel], float32, of random projections."""
+    plain = FlaxAttention(heads=HEADS, dim_head=WIDTH)
+    params = plain.init(jax.random.key(0), hidden, context)
+    fused = plain.clone(attention=kernel_name)
+    return plain.apply(params, hidden, context), fused.apply(params, hidden, context)
 
 
 def tokens(count, seed=0):
@@ -76,8 +71,15 @@ def test_which_device_takes_which(platform, capability, dtype, expected):
 
 
 def test_an_unknown_form_is_refused():
-    with pytest.raises(ValueError, match="cudnn, flash"):
-        fused_attention.fused_attention(attention_class=FlaxAttention, attention="fast")
+    with pytest.raises(ValueError, match="plain or one of cudnn, flash, got 'fast'"):
+        attend(tokens(2), "fast")
+
+
+@pytest.mark.parametrize(("count", "has_kernel"), [(1024, True), (1152, True), (1600, False)])
+def test_a_tpu_takes_whole_blocks_only(count, has_kernel):
+    """40 x 40 latents, of 320-pixel images, are 12.5 of them."""
+    assert fused_attention.suits("flash", tokens=count) == has_kernel
+    assert fused_attention.suits("cudnn", tokens=count)
 
 
 def test_a_model_with_few_tokens_is_not_changed(tiny):

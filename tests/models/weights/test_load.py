@@ -17,7 +17,9 @@ from safetensors.numpy import save_file
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights.hub import read_json
-from dreamda_jax.models.weights.load import load_weights
+from dreamda_jax.models.weights.load import check_weights, load_weights
+from dreamda_jax.models.weights.names import Leeway
+from dreamda_jax.models.weights.safetensors_file import StoredTensor
 
 NAMES = {  # PyTorch name -> Flax path
     "conv_in.weight": ("conv_in", "kernel"),
@@ -257,7 +259,7 @@ def test_two_names_of_one_parameter_are_refused(tmp_path, name, other, apart):
 def test_one_name_in_two_shards_is_refused(tmp_path):
     save_file(tensors(), tmp_path / "1.safetensors")
     save_file({"conv_in.bias": np.ones(6, np.float32)}, tmp_path / "2.safetensors")
-    with pytest.raises(UserError, match=r"conv_in\.bias and conv_in\.bias are names of one"):
+    with pytest.raises(UserError, match=r"conv_in\.bias and conv_in\.bias are names"):
         load(tmp_path / "1.safetensors", tmp_path / "2.safetensors")
 
 
@@ -485,3 +487,90 @@ def test_a_config_that_is_nested_too_deeply(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json: cannot be read as JSON .*too deeply"):
         read_json(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "names"),
+    [
+        (lambda name: f"_orig_mod.{name}", "torch.compile"),
+        (lambda name: f"module._orig_mod.{name}", "DistributedDataParallel of it"),
+        (lambda name: ".base_layer.".join(name.rsplit(".", 1)), "peft"),
+    ],
+)
+def test_names_that_wrappers_of_a_network_changed(tmp_path, wrap, names):
+    source = tensors()
+    save_file({wrap(name): array for name, array in source.items()}, tmp_path / "w.safetensors")
+    check(load(tmp_path / "w.safetensors"), source)
+
+
+def test_adapters_beside_their_layers_are_not_left_out(tmp_path):
+    stored = {".base_layer.".join(name.rsplit(".", 1)): x for name, x in tensors().items()}
+    stored["time_embedding.linear_1.lora_A.default.weight"] = np.zeros((2, 3), np.float32)
+    save_file(stored, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"1 tensors are unexpected: .*lora_A"):
+        load(tmp_path / "w.safetensors")
+
+
+def test_one_parameter_under_two_names(tmp_path):
+    stored = tensors() | {"module.conv_in.bias": np.zeros(6, np.float32)}
+    save_file(stored, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"conv_in\.bias and module\.conv_in\.bias are names"):
+        load(tmp_path / "w.safetensors")
+
+
+TEXT = {path: shape for path, shape in EXPECTED.items() if path[0] == "text_model"}
+LEEWAY = Leeway(prefix="text_model.", extras=("vision_model.", "text_projection."))
+
+
+@pytest.mark.parametrize("prefix", ["", "text_model.", "module."])
+def test_a_prefix_may_be_left_out_and_extras_be_there(tmp_path, prefix):
+    source = {name: x for name, x in tensors().items() if name.startswith("text_model.")}
+    stored = {prefix + name.removeprefix("text_model."): x for name, x in source.items()}
+    stored |= {"vision_model.x.bias": np.zeros(3), "text_projection.weight": np.zeros((2, 2))}
+    save_file(stored, tmp_path / "w.safetensors")
+    loaded = load(tmp_path / "w.safetensors", expected=TEXT, leeway=LEEWAY)
+    for name, array in source.items():
+        np.testing.assert_array_equal(loaded[NAMES[name]], to_flax(array, NAMES[name]))
+    with pytest.raises(UserError, match="tensors are unexpected"):
+        load(tmp_path / "w.safetensors", expected=TEXT)
+    stored["visual.weight"] = np.zeros(3)
+    save_file(stored, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"1 tensors are unexpected: visual\.weight"):
+        load(tmp_path / "w.safetensors", expected=TEXT, leeway=LEEWAY)
+
+
+def test_extras_of_msgpack(tmp_path):
+    arrays = {NAMES[name]: to_flax(x, NAMES[name]) for name, x in tensors().items()}
+    arrays = {path: x for path, x in arrays.items() if path[0] == "text_model"}
+    extra = {("text_projection", "kernel"): np.ones(2)}
+    file = write_msgpack(tmp_path / "w.msgpack", arrays | extra)
+    loaded = load(file, expected=TEXT, leeway=LEEWAY)
+    assert loaded.keys() == arrays.keys()
+    check_weights([file], TEXT, leeway=LEEWAY)
+    with pytest.raises(UserError, match="1 tensors are unexpected: text_projection/kernel"):
+        check_weights([file], TEXT)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conv_in.bias": np.zeros(7, np.float32)}, r"conv_in\.bias has shape \(7,\)"),
+        ({"conv_in.bias": np.zeros(6, np.int8)}, r"conv_in\.bias is stored as I8"),
+        ({"more.bias": np.zeros(6, np.float32)}, r"1 tensors are unexpected: more\.bias"),
+        ({"conv_in.bias": None}, r"1 of 8 tensors are missing: conv_in/bias"),
+    ],
+)
+def test_what_does_not_fit_is_seen_without_reading(tmp_path, change, message, monkeypatch):
+    def refuse(self):
+        pytest.fail("a tensor was read")
+
+    monkeypatch.setattr(StoredTensor, "read", refuse)
+    file = tmp_path / "w.safetensors"
+    save_file(tensors(), file)
+    check_weights([file], EXPECTED)
+    stored = {name: x for name, x in (tensors() | change).items() if x is not None}
+    save_file(stored, file)
+    with pytest.raises(UserError, match=message):
+        check_weights([file], EXPECTED)
+    with pytest.raises(UserError, match=message):
+        load(file)  # before anything is read, whatever is wrong
