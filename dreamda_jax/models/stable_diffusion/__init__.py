@@ -1,1 +1,1 @@
-"""Stable Diffusion: the only import of diffusers."""
+"""Stable Diffusion: its networks, its checkpoints, and what is added to them."""
