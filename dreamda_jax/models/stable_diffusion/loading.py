@@ -30,7 +30,7 @@ def load(
     Args:
         path: a local directory, a hub id, or "sample" for the packaged tiny model.
         revision: branch, tag or commit on the hub.
-        dtype: "float32" or "bfloat16", of parameters and activations.
+        dtype: "float32", "bfloat16" or "float16", of parameters and activations.
         place: puts one parameter on the device(s), called tensor by tensor; see `weights`.
 
     Returns:
