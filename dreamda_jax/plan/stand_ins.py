@@ -11,6 +11,7 @@ from dreamda_jax.data import sources
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, from_configs
+from dreamda_jax.models.tokenizer import clip_tokenizer
 from dreamda_jax.plan.known_configs import SD15, SD21, KnownConfigs
 
 _CHECKPOINTS: dict[str, tuple[str, KnownConfigs]] = {
@@ -60,7 +61,7 @@ def open_networks(path: str, *, revision: str | None, dtype: str) -> Opened:
     """The networks of a checkpoint; of the well-known ones also where they are not here.
 
     Returns:
-      A `StableDiffusion`, without a tokenizer where the checkpoint is not here.
+      A `StableDiffusion`.
 
     Raises:
       UserError: the checkpoint is neither here nor well known.
@@ -128,5 +129,6 @@ def _networks(known: KnownConfigs, dtype: str) -> StableDiffusion:
         vae_config=known.vae,
         text_config=known.text_encoder,
         scheduler_config=known.scheduler,
+        tokenizer=clip_tokenizer(pad_token=known.pad_token),
         dtype=dtype,
     )
