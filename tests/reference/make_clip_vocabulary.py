@@ -52,8 +52,8 @@ def main() -> None:
     }
     ids = {token: place for place, token in enumerate(tokens)}
     DIRECTORY.mkdir(exist_ok=True)
-    compact = json.dumps(ids, ensure_ascii=False, separators=(",", ":"))
-    (DIRECTORY / "vocab.json").write_text(compact, encoding="utf-8")
+    lines = json.dumps(ids, ensure_ascii=False, separators=(",\n", ":"))
+    (DIRECTORY / "vocab.json").write_text(lines + "\n", encoding="utf-8")
     lines = ["#version: 0.2", *merges, ""]
     (DIRECTORY / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
     (DIRECTORY / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
