@@ -1,0 +1,58 @@
+"""The package beside today's Hugging Face stack: nothing of it is held back."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from tests.support.paths import ROOT
+
+OTHERS = ("datasets", "transformers", "diffusers", "gradio", "sentence-transformers")
+
+pytestmark = pytest.mark.network
+
+
+def pip(*arguments: str) -> str:
+    command = [sys.executable, "-m", "pip", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def resolved(*requirements: str) -> dict[str, Version]:
+    """What pip would install into an empty environment of this Python, by name."""
+    dry = ("install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-")
+    report = json.loads(pip(*dry, *requirements))
+    found = (each["metadata"] for each in report["install"])
+    return {each["name"].lower().replace("_", "-"): Version(each["version"]) for each in found}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(ROOT))
+    (made,) = directory.glob("*.whl")
+    return str(made)
+
+
+def test_nothing_of_today_s_stack_is_held_back(wheel):
+    together = resolved(wheel, *OTHERS)
+    assert "dreamda-jax" in together
+    alone = resolved(*OTHERS)
+    held_back = {
+        name: f"{together[name]}, alone {version}"
+        for name, version in alone.items()
+        if name in together and together[name] < version
+    }
+    assert held_back == {}
+    assert set(OTHERS) <= set(together)
+
+
+def test_the_package_alone_brings_no_torch_and_no_tensorflow(wheel):
+    names = set(resolved(wheel))
+    assert {"jax", "flax", "transformers"} <= names
+    assert not {"torch", "tensorflow", "diffusers"} & names
+    assert Path(wheel).stat().st_size < 20e6
