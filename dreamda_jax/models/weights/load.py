@@ -31,6 +31,8 @@ Expected = Mapping[tuple[str, ...], jax.ShapeDtypeStruct]
 Place = Callable[[np.ndarray], jax.Array]
 
 PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
+SAFE_TRANSFORMERS = '"transformers>=5.10"'
+"""For who converts: a foreign file can harm with older ones (CVE-2026-4372, CVE-2026-9856)."""
 
 _STRIP = 32
 _PIECE = 1 << 20
@@ -107,7 +109,8 @@ def pickled_weights(file: Path) -> UserError:
     )
     return UserError(
         f"{file}: pickled weights are refused, because unpickling runs code from the file. "
-        "Convert the checkpoint once, in an environment with torch and diffusers:\n"
+        "Convert the checkpoint once, in an environment with torch, diffusers and "
+        f"{SAFE_TRANSFORMERS}:\n"
         "    from diffusers import StableDiffusionPipeline\n"
         f"    pipeline = StableDiffusionPipeline.{loader}\n"
         '    pipeline.save_pretrained("converted", safe_serialization=True)\n'
