@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 compile() {
-  uv pip compile --quiet --no-annotate --no-header "$@"
+  uv pip compile --quiet --upgrade --no-annotate --no-header "$@"
 }
 
 compile --python-version 3.12 --extra dev pyproject.toml --output-file constraints/newest.txt
