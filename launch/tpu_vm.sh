@@ -76,7 +76,7 @@ install() {
   local archive
   archive=$(mktemp -d)/dreamda_jax.tar.gz || return
   tar -C "$root" --exclude=__pycache__ -czf "$archive" \
-    dreamda_jax configs pyproject.toml constraints.txt README.md LICENSE NOTICE || return
+    dreamda_jax configs constraints pyproject.toml README.md LICENSE NOTICE || return
   tpus tpu-vm scp "$archive" "$TPU:" --worker=all || return
   rm -r "${archive%/*}"
   on_all_hosts "set -e
@@ -84,8 +84,8 @@ mkdir -p dreamda_jax
 tar -C dreamda_jax -xzf dreamda_jax.tar.gz
 cd dreamda_jax
 command -v ~/.local/bin/uv || curl -LsSf https://astral.sh/uv/install.sh | sh
-~/.local/bin/uv venv --allow-existing --python 3.11 .venv
-~/.local/bin/uv pip install --python .venv/bin/python --constraint constraints.txt --editable '.[$EXTRAS]'"
+~/.local/bin/uv venv --allow-existing --python 3.12 .venv
+~/.local/bin/uv pip install --python .venv/bin/python --constraint constraints/newest.txt --editable '.[$EXTRAS]'"
 }
 
 run() {

@@ -1,9 +1,16 @@
-"""The CLIP tokenizer of a checkpoint: prompts to token ids, exactly as diffusers' pipelines do."""
+"""CLIP's tokenizer: prompts to token ids, as diffusers' pipelines do with transformers 5.
+
+It is transformers' fast one, whatever version is installed and whatever files a checkpoint brings:
+the slow one of transformers 4 reads control characters, Chinese and joined emoji otherwise, and
+other texts again where ftfy is installed. transformers is imported here only, when there is
+something to encode: it takes a second.
+"""
 
 import contextlib
+import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +18,87 @@ import numpy as np
 
 from dreamda_jax.errors import UserError
 
+_VOCABULARY = Path(__file__).parent / "clip" / "vocabulary"
+# TensorFlow, if it is installed, would be loaded with its log lines and its claim on a GPU's memory
+# for nothing; and that there is no PyTorch is no news.
+_QUIET = {"USE_TF": "0", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+
 
 def load_tokenizer(directory: Path) -> Any:
     """Load the tokenizer of a checkpoint's `tokenizer` folder.
 
+    Args:
+        directory: with vocab.json and merges.txt, with tokenizer.json, or with all of them.
+
+    Returns:
+        transformers' fast CLIP tokenizer. The same text has the same ids in every version.
+
     Raises:
         UserError: its files are damaged.
     """
-    with _without_tensorflow():  # here, where it is needed: it takes half a second
-        from transformers import CLIPTokenizer, CLIPTokenizerFast
-
-    # The slow class is what diffusers' pipelines use; the fast one normalises text differently.
-    slow = (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file()
     try:
-        return (CLIPTokenizer if slow else CLIPTokenizerFast).from_pretrained(
-            str(directory), local_files_only=True
-        )
+        return _load(directory)
     except Exception as error:  # transformers lets through whatever its parsers raise
         raise UserError(f"{directory}: the tokenizer cannot be loaded ({error!r}).") from error
+
+
+def clip_tokenizer(*, pad_token: str = "<|endoftext|>") -> Any:
+    """The tokenizer of OpenAI's CLIP, for 77 tokens, where a checkpoint brings none.
+
+    Args:
+        pad_token: "<|endoftext|>" as in Stable Diffusion 1, "!" as in Stable Diffusion 2.
+    """
+    return _load(_VOCABULARY, pad_token=pad_token)
+
+
+def _load(directory: Path, **fields: Any) -> Any:
+    with _quiet_import():
+        import transformers
+
+        # transformers 5 has one class, and keeps the other name for it.
+        newest = int(transformers.__version__.split(".")[0]) >= 5
+        cls = transformers.CLIPTokenizer if newest else transformers.CLIPTokenizerFast
+    tokenizer = cls.from_pretrained(str(directory), local_files_only=True, **fields)
+    _find_marks_in_any_case(tokenizer)
+    return tokenizer
+
+
+def _find_marks_in_any_case(tokenizer: Any) -> None:
+    """Makes "<|EndOfText|>" in a prompt the end token, as OpenAI's tokenizer does.
+
+    Without it that depends on the files and on the versions of transformers and tokenizers, of
+    which some ignore what is said of a token that they know.
+    """
+    backend = tokenizer.backend_tokenizer
+    state = json.loads(backend.to_str())
+    marks = [
+        token
+        for token in state["added_tokens"]
+        if token["content"] in (tokenizer.bos_token, tokenizer.eos_token)
+    ]
+    if not all(token["normalized"] for token in marks):
+        for token in marks:
+            token["normalized"] = True
+        backend.__setstate__(json.dumps(state).encode())
+
+
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    """The environment is as it was at the end, so later imports are not affected."""
+    before = {name: os.environ.get(name) for name in _QUIET}
+    os.environ.update(_QUIET)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _restore(before: Mapping[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def encode_prompts(
@@ -105,20 +175,3 @@ def check_empty_prompt(tokenizer: Any, *, length: int, vocabulary: int) -> None:
             f"This model has no empty prompt, which guidance needs. {error} Set guidance_scale=1 "
             "and a source prompt of your own, or take a checkpoint with a complete tokenizer."
         ) from error
-
-
-@contextlib.contextmanager
-def _without_tensorflow() -> Iterator[None]:
-    """Keeps transformers from loading TensorFlow, where the `prepare` extra installed it.
-
-    It would come with its log lines and its claim on GPU memory, for nothing.
-    """
-    previous = os.environ.get("USE_TF")
-    os.environ["USE_TF"] = "0"
-    try:
-        yield
-    finally:
-        if previous is None:
-            del os.environ["USE_TF"]
-        else:
-            os.environ["USE_TF"] = previous

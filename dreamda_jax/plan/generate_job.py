@@ -51,8 +51,7 @@ def generate_job(
     if 0 < synthesis.max_seeds < num_seeds:
         num_seeds = synthesis.max_seeds
     with binding.as_user_error("method"):
-        if networks.value.tokenizer is not None:
-            method.check(model)
+        method.check(model)
         price = cost.price(
             model, method, resolution=image.resolution, num_variants=synthesis.num_variants
         )

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 
 class KnownConfigs(NamedTuple):
-    """The four config files of a checkpoint, as dicts."""
+    """The four config files of a checkpoint, as dicts, and what its CLIP tokenizer pads with."""
 
     unet: dict[str, Any]
     vae: dict[str, Any]
     text_encoder: dict[str, Any]
     scheduler: dict[str, Any]
+    pad_token: str = "<|endoftext|>"
 
 
 _VAE = {
@@ -105,4 +106,5 @@ SD21 = KnownConfigs(
         "projection_dim": 512,
     },
     scheduler={**_SCHEDULER, "_class_name": "DDIMScheduler", "prediction_type": "v_prediction"},
+    pad_token="!",
 )

@@ -12,6 +12,7 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files, loading
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion, from_configs
 from dreamda_jax.models.stable_diffusion.scheduler_config import as_in_a_pipeline
+from dreamda_jax.models.tokenizer import clip_tokenizer
 from dreamda_jax.options.checkpoints import Model
 from dreamda_jax.plan.known_configs import SD15, SD21, KnownConfigs
 
@@ -65,7 +66,7 @@ def open_networks(checkpoint: Model) -> Opened:
       checkpoint: section "model" of the configuration.
 
     Returns:
-      A `StableDiffusion`, without a tokenizer where the checkpoint is not here.
+      A `StableDiffusion`.
 
     Raises:
       UserError: the checkpoint is neither here nor well known.
@@ -135,5 +136,6 @@ def _networks(known: KnownConfigs, dtype: str, scheduler: Mapping[str, Any]) -> 
         vae_config=known.vae,
         text_config=known.text_encoder,
         scheduler_config=as_in_a_pipeline(known.scheduler, scheduler).config,
+        tokenizer=clip_tokenizer(pad_token=known.pad_token),
         dtype=dtype,
     )

@@ -7,7 +7,7 @@ and convolutions (2 per multiply-add), which are 99 % of a U-Net; elementwise wo
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -64,7 +64,7 @@ def _equation_flops(equation: Any, loops_once: bool, scope: str | None) -> float
         out_axis = params["dimension_numbers"].rhs_spec[0]
         per_output = math.prod(kernel) / kernel[out_axis]
         return 2.0 * math.prod(equation.outvars[0].aval.shape) * per_output
-    inner = [_jaxpr_flops(jaxpr, loops_once, scope) for jaxpr in _inner_jaxprs(params)]
+    inner = [_jaxpr_flops(jaxpr, loops_once, scope) for jaxpr in inner_jaxprs(params)]
     if name == "scan" and not loops_once:
         return params["length"] * sum(inner)
     if name == "while" and not loops_once and sum(inner) > 0:
@@ -79,7 +79,8 @@ def _scopes(equation: Any) -> set[str]:
     return set(re.split(r"[/()]", str(equation.source_info.name_stack)))
 
 
-def _inner_jaxprs(params: dict[str, Any]) -> list[Any]:
+def inner_jaxprs(params: Mapping[str, Any]) -> list[Any]:
+    """The jaxprs among an equation's parameters: a loop's body, the branches of a condition."""
     found = []
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):

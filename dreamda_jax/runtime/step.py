@@ -69,7 +69,7 @@ def make_step(
             metrics = {name: jnp.mean(values) for name, values in each.items()}
         metrics |= {
             **state_metrics(method_state),
-            "gradient_norm": optax.global_norm(gradients),
+            "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": schedule(state.step),
         }
         state = update_state(state, gradients, batch_stats, optimizer, ema_decay=ema_decay)

@@ -136,7 +136,9 @@ def test_modes(mode):
     source = Image.fromarray(GREY)
     source = source.quantize(256) if mode == "P" else source.convert(mode)
     assert source.mode == mode
-    result = decode(encode(source, image_format), 32).pixels.astype(int)
+    # Pillow before 13 cannot read the uncompressed one that it writes.
+    options = {"compression": "tiff_lzw"} if mode == "YCbCr" else {}
+    result = decode(encode(source, image_format, **options), 32).pixels.astype(int)
     expected = np.asarray(source.convert("RGB")) if mode == "1" else GREY
     assert np.abs(result - expected).max() <= (4 if mode in ("P", "YCbCr") else 1)
 

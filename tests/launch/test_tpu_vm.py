@@ -22,9 +22,9 @@ SCRIPT = LAUNCH / "tpu_vm.sh"
 def script(tmp_path):
     """The script in a checkout that is quickly copied to hosts."""
     checkout = tmp_path / "checkout"
-    for folder in ("launch", "dreamda_jax", "configs"):
+    for folder in ("launch", "dreamda_jax", "configs", "constraints"):
         (checkout / folder).mkdir(parents=True)
-    for file in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "NOTICE"):
+    for file in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / file, checkout)
     return Path(shutil.copy(SCRIPT, checkout / "launch"))
 
@@ -60,11 +60,11 @@ def test_what_tpu_hosts_run_is_installed_on_all_of_them(cluster):
         "dreamda_jax/generate/__main__.py",
         "configs/pets.py",
         "pyproject.toml",
-        "constraints.txt",
+        "constraints/newest.txt",
     ):
         assert (there / path).read_bytes() == (ROOT / path).read_bytes()
     (install,) = [call for call in cluster.calls("uv") if call[0] == "pip"]
-    assert install[-4:-1] == ["constraints.txt", "--editable", ".[tpu]"]
+    assert install[-4:-1] == ["constraints/newest.txt", "--editable", ".[tpu]"]
 
 
 def installed(cluster: Cluster) -> None:

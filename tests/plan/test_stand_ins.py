@@ -48,6 +48,16 @@ def test_well_known_networks_need_not_be_here():
     assert whole_bytes(abstract_params(found.value)) == pytest.approx(2 * 1066.2e6, rel=1e-3)
 
 
+@pytest.mark.parametrize(("version", "padding"), [("1-5", 49407), ("2-1", 0)])
+def test_well_known_networks_read_prompts(version, padding):
+    name = f"sd2-community/stable-diffusion-{version}"
+    if version == "1-5":
+        name = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    model = open_networks(name, revision=None, dtype="bfloat16").value
+    ids = [49406, 320, 1125, 539, 320, 1929, 49407, *([padding] * 70)]
+    assert model.tokenize(["a photo of a dog"]).tolist() == [ids]
+
+
 def test_other_networks_have_to_be():
     with pytest.raises(UserError, match="no such directory"):
         open_networks(Model(path="/nowhere"))

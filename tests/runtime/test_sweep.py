@@ -120,7 +120,8 @@ def test_one_device_gives_what_two_give(source, tmp_path):
         made = run(source, [networks.device_channel(mesh, extractor)], tmp_path / str(count))
         rows.append(made.features["linear"].values)
     assert len(jax.devices()) >= 2
-    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-6)
+    # Sums of 3,072 products up to 1: some XLAs order them by the number of rows.
+    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-6, atol=1e-6)
     assert devices.device_count() >= 2
 
 

@@ -12,7 +12,7 @@ from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights import hub
 from dreamda_jax.models.weights.hub import read_json
-from dreamda_jax.models.weights.shards import PICKLED_SUFFIXES
+from dreamda_jax.models.weights.shards import PICKLED_SUFFIXES, SAFE_TRANSFORMERS
 
 LAYOUT = """\
     config.json, model.safetensors,
@@ -115,7 +115,7 @@ def _choose(names: Set[str], *, where: str) -> str:
         raise UserError(
             f"{where}/{pickled[0]}: pickled weights are refused, because unpickling runs code from "
             "the file. Convert the checkpoint once, in an environment with torch and "
-            "transformers:\n"
+            f"{SAFE_TRANSFORMERS}:\n"
             "    from transformers import CLIPModel, CLIPProcessor\n"
             f'    CLIPModel.from_pretrained("{where}").save_pretrained("converted")\n'
             f'    CLIPProcessor.from_pretrained("{where}").save_pretrained("converted")\n'

@@ -12,7 +12,12 @@ from dreamda_jax.data.files.regular import check_regular
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import tokenizer_files, weight_files
 from dreamda_jax.models.weights import hub
-from dreamda_jax.models.weights.shards import PICKLED_SUFFIXES, pickled_weights, shard_files
+from dreamda_jax.models.weights.shards import (
+    PICKLED_SUFFIXES,
+    SAFE_TRANSFORMERS,
+    pickled_weights,
+    shard_files,
+)
 
 LAYOUT = """\
     unet/          config.json, diffusion_pytorch_model.safetensors
@@ -234,7 +239,7 @@ def _single_file(file: Path) -> UserError:
         return pickled_weights(file)
     return UserError(
         f"{file}: a single file, but a directory in diffusers' layout is needed. Convert it once, "
-        "in an environment with torch and diffusers:\n"
+        f"in an environment with torch, diffusers and {SAFE_TRANSFORMERS}:\n"
         "    from diffusers import StableDiffusionPipeline\n"
         f'    pipeline = StableDiffusionPipeline.from_single_file("{file}")\n'
         '    pipeline.save_pretrained("converted", safe_serialization=True)\n'

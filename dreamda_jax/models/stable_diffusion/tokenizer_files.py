@@ -37,7 +37,7 @@ def contents(directory: Path, tokenizer: Any = None) -> dict[str, Path | bytes]:
 
     Args:
       directory: that the tokenizer was loaded from.
-      tokenizer: CLIP's, slow or fast, with the new tokens; None: there are none.
+      tokenizer: CLIP's, with the new tokens; None: there are none.
 
     Raises:
       UserError: tokenizer_config.json is no JSON object.
@@ -51,10 +51,7 @@ def contents(directory: Path, tokenizer: Any = None) -> dict[str, Path | bytes]:
     added = {token: place for token, place in tokenizer.get_added_vocab().items() if place >= base}
     files[_CONFIG] = atomic.to_json(_config(directory, tokenizer))
     files[_ADDED] = atomic.to_json(added)
-    if tokenizer.is_fast:
-        files[_FAST] = tokenizer.backend_tokenizer.to_str(pretty=True).encode()
-    else:
-        files.pop(_FAST, None)  # it knows nothing of the new tokens
+    files[_FAST] = tokenizer.backend_tokenizer.to_str(pretty=True).encode()
     return files
 
 
@@ -79,5 +76,5 @@ def _config(directory: Path, tokenizer: Any) -> dict[str, Any]:
         **{name: str(token) for name, token in tokens.items() if token is not None},
         "added_tokens_decoder": decoder,
         "model_max_length": tokenizer.model_max_length,
-        "tokenizer_class": "CLIPTokenizerFast" if tokenizer.is_fast else "CLIPTokenizer",
+        "tokenizer_class": "CLIPTokenizer",
     }

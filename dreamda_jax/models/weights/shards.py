@@ -9,6 +9,8 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.models.weights.names import some
 
 PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
+SAFE_TRANSFORMERS = '"transformers>=5.10"'
+"""For who converts: a foreign file can harm with older ones (CVE-2026-4372, CVE-2026-9856)."""
 
 
 def weight_files(files: Sequence[Path]) -> list[Path]:
@@ -62,7 +64,8 @@ def pickled_weights(file: Path) -> UserError:
     )
     return UserError(
         f"{file}: pickled weights are refused, because unpickling runs code from the file. "
-        "Convert the checkpoint once, in an environment with torch and diffusers:\n"
+        "Convert the checkpoint once, in an environment with torch, diffusers and "
+        f"{SAFE_TRANSFORMERS}:\n"
         "    from diffusers import StableDiffusionPipeline\n"
         f"    pipeline = StableDiffusionPipeline.{loader}\n"
         '    pipeline.save_pretrained("converted", safe_serialization=True)\n'

@@ -200,8 +200,11 @@ def test_pickled_weights_only(checkpoint):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("v1-5-pruned.safetensors", r"a single file, but a directory.*from_single_file"),
-        ("v1-5-pruned.ckpt", r"pickled weights are refused.*from_single_file"),
+        (
+            "v1-5-pruned.safetensors",
+            r"a single file, but a.*transformers>=5.10.*from_single_file",
+        ),
+        ("v1-5-pruned.ckpt", r"pickled weights are refused.*transformers>=5.10.*from_single_file"),
     ],
 )
 def test_single_file_checkpoints(tmp_path, name, message):

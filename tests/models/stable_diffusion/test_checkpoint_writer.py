@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from transformers import CLIPTokenizer, CLIPTokenizerFast
+from transformers import CLIPTokenizer
 
 from dreamda_jax.data.prompts import open_prompts
 from dreamda_jax.data.sources import Example
@@ -252,27 +252,30 @@ def test_nothing_but_what_is_needed_comes_of_a_foreign_tokenizer(
     assert all(path.is_relative_to(output) for path in made)
     written = {path.name: path for path in (output / "tokenizer").iterdir()}
     needed = {"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"}
-    assert set(written) == needed | ({"added_tokens.json"} if with_tokens else set())
+    new = {"added_tokens.json", "tokenizer.json"} if with_tokens else set()
+    assert set(written) == needed | new
     for name in needed - ({"tokenizer_config.json"} if with_tokens else set()):
         assert written[name].read_bytes() == (original / "tokenizer" / name).read_bytes()
     if with_tokens:
         config = json.loads(written["tokenizer_config.json"].read_text())
         assert not {"auto_map", "chat_template", "name_or_path", "processor_class"} & set(config)
-        assert "their words" not in str(config)
+        assert "their words" not in str(config) + written["tokenizer.json"].read_text()
         assert len(CLIPTokenizer.from_pretrained(output / "tokenizer")) == len(model.tokenizer) + 1
 
 
 PROMPTS = ("A <bag>, a <bag>_1 and a  BOOT!", "<bag><bag>", "", "an é\nand a <|endoftext|> token")
 
 
-@pytest.mark.parametrize("kind", ["slow", "fast", "old"])
+@pytest.mark.parametrize("kind", ["vocabulary", "json", "old"])
 def test_a_tokenizer_with_new_tokens_is_read_back_as_it_was(original, tmp_path, kind):
     directory = original / "tokenizer"
-    if kind == "fast":
-        fast = CLIPTokenizerFast.from_pretrained(directory)
+    if kind == "json":  # as transformers 5 writes it
+        state = load_tokenizer(directory).backend_tokenizer.to_str()
         shutil.rmtree(directory)
         directory.mkdir()
-        (directory / "tokenizer.json").write_text(fast.backend_tokenizer.to_str())
+        (directory / "tokenizer.json").write_text(
+            state.replace('"normalized":true', '"normalized":false')
+        )
         tokens = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
         tokens |= {"unk_token": "<|endoftext|>", "pad_token": "!", "model_max_length": 12}
         (directory / "tokenizer_config.json").write_text(json.dumps(tokens))

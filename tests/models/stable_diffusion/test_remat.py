@@ -12,6 +12,7 @@ import pytest
 from dreamda_jax.models.stable_diffusion import loading
 from dreamda_jax.models.stable_diffusion.model import REMAT_BLOCKS
 from dreamda_jax.models.stable_diffusion.remat import full_path, rematerialised
+from dreamda_jax.runtime.flops import inner_jaxprs
 
 LATENTS, TARGET = np.random.default_rng(0).standard_normal((2, 2, 4, 4, 4), np.float32)
 CONTEXT = np.random.default_rng(1).standard_normal((2, 16, 48), np.float32)
@@ -43,7 +44,7 @@ def equations(jaxpr):
     """Of a jaxpr and of all those inside of it."""
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in inner_jaxprs(equation.params):
             yield from equations(inner)
 
 

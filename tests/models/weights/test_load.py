@@ -405,6 +405,7 @@ def test_pickled_weights_are_refused_unread(tmp_path, suffix):
     with pytest.raises(UserError, match="pickled weights are refused") as caught:
         load(file)
     assert "safe_serialization=True" in str(caught.value)
+    assert 'diffusers and "transformers>=5.10"' in str(caught.value)
     assert str(tmp_path if suffix == ".bin" else file) in str(caught.value)
 
 
