@@ -201,7 +201,14 @@ def _torch_model(name: str) -> Any:
         return torchvision.models.get_model(name, num_classes=NUM_CLASSES)
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    config = ResNetConfig(3, STEM_WIDTH, WIDTHS, DEPTHS, "basic", num_labels=NUM_CLASSES)
+    config = ResNetConfig(
+        num_channels=3,
+        embedding_size=STEM_WIDTH,
+        hidden_sizes=list(WIDTHS),
+        depths=list(DEPTHS),
+        layer_type="basic",
+    )
+    config.num_labels = NUM_CLASSES
     return ResNetForImageClassification(config)
 
 

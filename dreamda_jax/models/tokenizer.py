@@ -57,7 +57,7 @@ def _load(directory: Path, **fields: Any) -> Any:
 
         # transformers 5 has one class, and keeps the other name for it.
         newest = int(transformers.__version__.split(".")[0]) >= 5
-        cls = transformers.CLIPTokenizer if newest else transformers.CLIPTokenizerFast
+        cls = getattr(transformers, "CLIPTokenizer" if newest else "CLIPTokenizerFast")
     tokenizer = cls.from_pretrained(str(directory), local_files_only=True, **fields)
     _find_marks_in_any_case(tokenizer)
     return tokenizer
