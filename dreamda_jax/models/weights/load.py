@@ -50,8 +50,8 @@ def load_weights(
             file in Flax layout.
         expected: for each parameter its Flax path, for example ("conv_in", "kernel"), and its
             shape; see `model.abstract_params`.
-        dtype: what the parameters are cast to, float32, bfloat16 or float16. Files may hold float64,
-            32, 16 or bfloat16.
+        dtype: what the parameters are cast to: float32, bfloat16 or float16. Files may hold those
+            and float64.
         place: puts one array on the device(s); called once per tensor, as soon as it is converted.
 
     Returns:
