@@ -58,10 +58,7 @@ def configurations(draw: Any) -> dict[str, Any]:
 
     widths = st.integers(1, 4).map(lambda number: 32 * number)
     config = {
-        "block_out_channels": [
-            32 * number
-            for number in draw(st.lists(st.integers(1, 4), min_size=count, max_size=count))
-        ],
+        "block_out_channels": draw(st.lists(widths, min_size=count, max_size=count)),
         "down_block_types": kinds("Down"),
         "up_block_types": kinds("Up"),
         "layers_per_block": for_blocks(1, 2),
