@@ -11,7 +11,7 @@ own compiler, with the plain form of self-attention and with the one that `model
 takes there (cuDNN's flash attention, a Pallas kernel). Nothing is run: memory and traffic are read
 off the compiled programs, as `python -m dreamda_jax.plan` reads them. Traffic of a kernel is its
 inputs and outputs, which is what such a kernel moves. "group_norm" compiles Flax's GroupNorm and
-ours (`networks.group_norm`), with the SiLU and the convolution that follow, instead.
+ours (`networks/group_norm`), with the SiLU and the convolution that follow, instead.
 """
 
 import argparse

@@ -97,9 +97,10 @@ def cases(draw: Any) -> tuple[dict[str, Any], dict[str, int], dict[str, float]]:
 
 def pytorch(config: dict[str, Any], tensors: Any, inputs: Any, dtype: Any) -> np.ndarray:
     """Output of diffusers' module on the same weights and inputs."""
-    unet = UNet2DConditionModel(**config).eval()
-    unet.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-    unet = unet.to(dtype)
+    with torch.device("meta"):  # no weights of its own, which would take as long as all else
+        unet = UNet2DConditionModel(**config).eval()
+    state = {name: torch.from_numpy(tensor).to(dtype) for name, tensor in tensors.items()}
+    unet.load_state_dict(state, assign=True)
     arrays = {name: torch.from_numpy(array).to(dtype) for name, array in inputs.items()}
     arguments = {_BY_OUR_NAME[n]: array for n, array in arrays.items() if n in _BY_OUR_NAME}
     arguments["timestep"] = torch.from_numpy(inputs["timesteps"])

@@ -1,1 +1,1 @@
-"""Stable Diffusion: its networks, its checkpoints, and what is done to both."""
+"""Stable Diffusion: its networks, its checkpoints, and what is added to them."""

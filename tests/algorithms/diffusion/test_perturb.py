@@ -145,9 +145,9 @@ def test_an_encoder_block_s_skip_connection_gets_the_same_noise():
             return toy.denoise({}, *args)
 
     denoise(LATENTS, TIMESTEP, TOY_CONTEXT)
-    first, inner, outer = seen["up_blocks_0"][1]["res_hidden_states_tuple"]
+    first, inner, outer = seen["up_blocks_0"][1]["skips"]
     call(denoise, "encoder_0", noise, context=TOY_CONTEXT, keep_clean=False, blocks=1)
-    skips = seen["up_blocks_0"][1]["res_hidden_states_tuple"]
+    skips = seen["up_blocks_0"][1]["skips"]
     np.testing.assert_array_equal(skips[0], first)
     np.testing.assert_array_equal(skips[1], inner)
     np.testing.assert_allclose(skips[2], outer + 2.0 * noise, atol=1e-6)  # one rounding
