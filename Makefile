@@ -45,7 +45,7 @@ test: .venv/installed
 QUICK := tests/test_structure.py tests/test_docs.py tests/algorithms/metrics tests/data/sets tests/settings \
   tests/algorithms/diffusion/test_schedule.py tests/algorithms/diffusion/test_steps.py \
   tests/algorithms/diffusion/test_inversion.py tests/algorithms/selftrain/test_losses.py \
-  tests/models/stable_diffusion/networks tests/models/weights tests/models/test_tokenizer_ids.py \
+  tests/models/stable_diffusion/networks tests/models/stable_diffusion/test_flax_pipeline.py tests/models/weights tests/models/test_tokenizer_ids.py \
   tests/generate/test_generate.py::test_the_set_is_complete_and_readable
 
 test-quick: .venv/installed

@@ -15,7 +15,7 @@ import numpy as np
 
 from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.diffusion import keys as keys_lib
-from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.models.stable_diffusion import flax_pipeline, loading
 from dreamda_jax.models.stable_diffusion import model as stable_diffusion
 from dreamda_jax.options import presets
 from dreamda_jax.options.checkpoints import Scheduler
@@ -92,6 +92,26 @@ class DreamDAPipeline:
             place=mesh.replicate,
         )
         return cls(model), params
+
+    @classmethod
+    def from_flax_pipeline(
+        cls, pipeline: Any, params: Mapping[str, Any], *, dtype: str = "float32"
+    ) -> tuple["DreamDAPipeline", Params]:
+        """Takes over diffusers' `FlaxStableDiffusionPipeline`, where an older diffusers has it.
+
+        Args:
+          pipeline: the first that its `from_pretrained` returned.
+          params: the second, not replicated.
+          dtype: see `from_pretrained`.
+
+        Returns:
+          The pipeline, and parameters, each whole on every local device.
+
+        Raises:
+          UserError: a part is missing, a setting is not supported, or parameters do not fit.
+        """
+        model = flax_pipeline.open_flax_pipeline(pipeline, dtype=dtype)
+        return cls(model), flax_pipeline.place_params(model, params, place=mesh.replicate)
 
     def __call__(
         self,
