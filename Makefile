@@ -11,7 +11,7 @@ help:
 	@echo "make test-quick  a minute: numerics, the rules of the tree, one run from end to end"
 	@echo "make test-all    also the slow ones, and those of several processes that work together"
 	@echo "make test-hosts  only the latter"
-	@echo "make lint   set up and run ruff, mypy, shellcheck and hadolint"
+	@echo "make lint   set up and run ruff, mypy, shellcheck and hadolint, and build the package"
 
 # One environment for everything, from nothing but Python 3.11. Installed again when the pins change.
 .venv/installed: pyproject.toml constraints.txt
@@ -51,6 +51,9 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/shellcheck .ci/run launch/*.sh launch/*/*.sh launch/*/*.sbatch
 	$(BIN)/hadolint launch/docker/Dockerfile.*
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
