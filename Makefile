@@ -18,7 +18,7 @@ help:
 	@echo "make test-all    also the slow ones, and those of several processes that work together"
 	@echo "make test-hosts  only the latter"
 	@echo "make test-oldest  as test-quick, with the oldest versions that are allowed; needs python3.11"
-	@echo "make lint   set up and run ruff, mypy, shellcheck and hadolint"
+	@echo "make lint   set up and run ruff, mypy, shellcheck and hadolint, and build the package"
 
 # One environment for everything, from nothing but Python. Installed again when the pins change.
 .venv/installed: pyproject.toml constraints/newest.txt constraints/py311.txt
@@ -70,6 +70,9 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/shellcheck .ci/run constraints/*.sh launch/*.sh launch/*/*.sh launch/*/*.sbatch
 	$(BIN)/hadolint launch/docker/Dockerfile.*
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+	$(BIN)/twine check --strict dist/*
 
 # What pip installs today and the oldest that is allowed, into constraints/.
 freeze: .venv/installed
@@ -77,4 +80,4 @@ freeze: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" constraints/freeze.sh
 
 clean:
-	rm -rf .venv .venv-oldest runs .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-oldest runs build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,11 +1,14 @@
-"""The example in docs/api.md runs as it stands, but for a smaller model."""
+"""The example in docs/api.md runs as it stands; pages name what exists; the citation is right."""
 
 import importlib.util
 import re
+import tomllib
 
 import pytest
+import yaml
 from PIL import Image
 
+import dreamda_jax
 from tests.support.paths import ROOT
 
 
@@ -41,3 +44,14 @@ def test_pages_name_what_exists(page):
         assert (ROOT / file).exists() or "NAME" in file, file
     for module in re.findall(r"-m (dreamda_jax[\w.]*\w)", text):
         assert importlib.util.find_spec(module), module
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["version"] == project["version"] == dreamda_jax.__version__
+    assert citation["license"] == project["license"]
+    assert citation["authors"] == project["authors"]
+    paper = citation["preferred-citation"]
+    assert paper["url"] == project["urls"]["Paper"]
+    assert [person["family-names"] for person in paper["authors"]] == ["Fu", "Chen", "Qiao", "Yu"]

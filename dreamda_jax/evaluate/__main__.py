@@ -63,21 +63,44 @@ def _evaluate_here(
 ) -> int | None:
     from dreamda_jax.data.files import staging
     from dreamda_jax.errors import UserError
-    from dreamda_jax.evaluate import build, duration, examine, networks, report, summary
+    from dreamda_jax.evaluate import (
+        build,
+        duration,
+        examine,
+        networks,
+        report,
+        report_directory,
+        summary,
+    )
+    from dreamda_jax.evaluate.pictures import Pictures
     from dreamda_jax.runtime import devices
 
     parts = build.evaluation(config, **given)
     cache = staging.local(parts.options.cache)
-    report.refuse_foreign_directory(parts.output, cache=cache)
-    for line in build.check_classes(parts):
+    report_directory.refuse_foreign_directory(parts.output, cache=cache)
+    # What generate made was decoded when it was written.
+    own = "" if parts.origin.made is None else "synthetic"
+    foreign = {name: source for name, source in parts.sets.items() if name != own}
+    for line in build.check_classes(foreign):
         print(line)
     settings: dict[str, Any] = {name: config[name] for name in ("evaluate", "clip")}
-    used = networks.open_networks(parts)
+    used = networks.open_networks(parts.options, parts.clip, parts.label_names)
+
+    def of() -> str:
+        return report_directory.made_of(
+            parts.sets,
+            used,
+            view=parts.view,
+            classifiers=parts.classifiers,
+            settings=settings,
+        )
+
     if not dry_run:
         try:
-            report.make_directory(parts.output)  # raises now rather than when all is computed
+            # Raises now rather than when all is computed.
+            report_directory.make_directory(parts.output)
         except UserError:
-            there = report.finished(parts.output, report.made_of(parts, used, settings))
+            there = report_directory.finished(parts.output, of())
             if there is None:
                 raise
             print("nothing left to do: the report is there, and of these images and settings")
@@ -86,22 +109,42 @@ def _evaluate_here(
     print(
         summary.start(
             devices=devices.describe_devices(),
-            sets={name: getattr(parts, name) for name in ("real", "synthetic", "test")},
+            sets=parts.sets,
             resolution=parts.view.resolution,
             extractor=used.extractor.description,
-            time=duration.time_of_images(parts, used),
+            time=duration.time_of_images(parts.sets.values(), used, parts.view),
             output=str(parts.output),
         ),
         flush=True,
     )
     if dry_run:
         return 0
-    sets = examine.sweep_all(parts, used, stop)
+    sets = examine.sweep_all(
+        parts.sets,
+        used.channels,
+        view=parts.view,
+        cache=cache,
+        stop=stop,
+        notes=duration.notes_of(used, parts.view),
+    )
     if sets is None:
         return None
     if devices.process_index():
         return 0  # the first one reports
-    made = report.write_report(parts, used, sets, settings)
+    seeds = {} if parts.origin.seeds is None else {"seed": parts.origin.seeds}
+    made = report.write_report(
+        parts.output,
+        used,
+        sets,
+        Pictures({**parts.sets, **seeds}, parts.view),
+        of=of(),
+        label_names=parts.label_names,
+        only_in=parts.only_in,
+        origin=parts.origin,
+        classifiers=parts.classifiers,
+        options=parts.options,
+        settings=settings,
+    )
     print(summary.end(made, output=parts.output))
     return 0
 

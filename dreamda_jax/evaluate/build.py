@@ -24,6 +24,22 @@ from dreamda_jax.settings import binding
 _MADE_BY_GENERATE = "dataset_info.json"
 
 
+class Origin(NamedTuple):
+    """How the images to judge came about.
+
+    Attributes:
+      directory: where they lie.
+      made: the set, where `generate` made it, which then tells each image's seed; else None.
+      seeds: what `made` was expanded from, where that is at hand.
+      recorded: what the set's config.json says of how it was made.
+    """
+
+    directory: Path
+    made: SyntheticSource | None
+    seeds: sources.Source | None
+    recorded: dict[str, Any]
+
+
 class Evaluation(NamedTuple):
     """Everything but the networks: no weight has been read yet.
 
@@ -31,14 +47,10 @@ class Evaluation(NamedTuple):
       options: section "evaluate".
       clip: section "clip".
       label_names: the classes of all sets together.
-      real: the images to compare with.
-      synthetic: the images to judge.
-      test: images that must not have leaked into the synthetic ones, or None.
-      made: `synthetic` where `generate` made it, which then tells each image's seed; else None.
-      seeds: what `made` was expanded from, where that is at hand.
-      recorded: what the synthetic set's config.json says of how it was made.
+      sets: "real", the images to compare with, "synthetic", those to judge, and perhaps "test",
+        those that must not have leaked into the synthetic ones.
+      origin: of the images to judge.
       view: how images are read.
-      synthetic_directory: where `synthetic` lies.
       output: directory of the report.
       classifiers: output directories of `train`.
       only_in: class names that one set has and the other has not, by set.
@@ -47,14 +59,9 @@ class Evaluation(NamedTuple):
     options: Evaluate
     clip: Clip
     label_names: tuple[str, ...]
-    real: sources.Source
-    synthetic: sources.Source
-    test: sources.Source | None
-    made: SyntheticSource | None
-    seeds: sources.Source | None
-    recorded: dict[str, Any]
+    sets: dict[str, sources.Source]
+    origin: Origin
     view: View
-    synthetic_directory: Path
     output: Path
     classifiers: tuple[Path, ...]
     only_in: dict[str, tuple[str, ...]]
@@ -88,32 +95,33 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
             f"the real and the synthetic images are the same set, {directory}: there is nothing to "
             "compare. Give another --real or --synthetic."
         )
+    opened = {"real": compared, "synthetic": judged}
     test = _test(config, compared, own_section=real is not None)
-    names = classes.united(
-        *(source.label_names for source in (compared, judged, test) if source is not None)
-    )
+    if test is not None:
+        opened["test"] = test
+    names = classes.united(*(source.label_names for source in opened.values()))
     recorded = _recorded(directory)
-    seeds = None
-    if isinstance(judged, SyntheticSource):
-        seeds = _seeds(compared, recorded)
-    match = functools.partial(classes.match_classes, names)
+    made = judged if isinstance(judged, SyntheticSource) else None
     return Evaluation(
         options=chosen,
         clip=bind("clip", Clip),
         label_names=names,
-        real=match(compared, what="the real set"),
-        synthetic=match(judged, what="the synthetic set"),
-        test=match(test, what="the test set") if test is not None else None,
-        made=judged if isinstance(judged, SyntheticSource) else None,
-        seeds=seeds,
-        recorded=recorded,
+        sets={
+            name: classes.match_classes(names, source, what=f"the {name} set")
+            for name, source in opened.items()
+        },
+        origin=Origin(
+            directory=directory,
+            made=made,
+            seeds=_seeds(compared, recorded) if made is not None else None,
+            recorded=recorded,
+        ),
         view=View(
             resolution=recorded.get("image", {}).get("resolution", image.resolution),
             crop=recorded.get("image", {}).get("crop", image.crop),
             batch_size=chosen.batch_size * devices.device_count(),
             num_workers=loader.num_workers,
         ),
-        synthetic_directory=directory,
         output=staging.local(report_path(chosen.output, synthetic or config["output"]["path"])),
         classifiers=_classifiers(chosen.classifiers),
         only_in={
@@ -123,8 +131,11 @@ def evaluation(config: dict[str, Any], *, real: str | None, synthetic: str | Non
     )
 
 
-def check_classes(parts: Evaluation) -> list[str]:
+def check_classes(sets: Mapping[str, sources.Source]) -> list[str]:
     """Refuses sets with a class of which no image can be read.
+
+    Args:
+      sets: by name.
 
     Returns:
       What else to say of them.
@@ -132,9 +143,6 @@ def check_classes(parts: Evaluation) -> list[str]:
     Raises:
       UserError: there is such a class.
     """
-    # What generate made was decoded when it was written.
-    judged = parts.synthetic if parts.made is None else None
-    sets = {"real": parts.real, "synthetic": judged, "test": parts.test}
     return [
         line
         for name, source in sets.items()

@@ -1,6 +1,6 @@
 """Synthetic images that are copies of training images, or of test images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +11,9 @@ from dreamda_jax.algorithms.metrics.neighbours import (
     nearest_neighbours,
     pair_distances,
 )
-from dreamda_jax.evaluate.build import Evaluation
 from dreamda_jax.evaluate.networks import FINGERPRINTS
 from dreamda_jax.evaluate.pictures import Pictures
+from dreamda_jax.options.evaluate import Evaluate
 from dreamda_jax.runtime.sweep import Swept
 
 _SHOWN_FLAGGED, _SHOWN_NEAREST = 24, 8
@@ -32,28 +32,29 @@ class Search(NamedTuple):
 
 
 def search(
-    parts: Evaluation,
     synthetic: Swept,
     others: Swept,
     *,
     which: str,
     features: str,
+    label_names: Sequence[str],
+    options: Evaluate,
     pictures: Pictures,
 ) -> Search:
     """Compares every synthetic image with every image of another set.
 
     Args:
-      parts: the checked configuration.
       synthetic: the images to judge, with `FINGERPRINTS` and `features`.
       others: the images they may be copies of.
       which: "real" or "test".
       features: which channel distances are of.
+      label_names: the classes.
+      options: how near a copy is.
       pictures: where pairs that are shown are read.
 
     Raises:
       ValueError: a set without images.
     """
-    options = parts.options
     prints = [_fingerprints(swept) for swept in (synthetic, others)]
     hashes = copies.match_hashes(*prints, max_hamming=options.max_hamming)
     values = synthetic.features[features].values, others.features[features].values
@@ -67,7 +68,15 @@ def search(
         max_feature_ratio=options.max_feature_ratio,
         max_thumbnail_ratio=options.max_thumbnail_ratio,
     )
-    rows = _Pairs(parts, synthetic, others, values, near, hashes, found)
+    rows = _Pairs(
+        label_names=label_names,
+        synthetic=synthetic,
+        others=others,
+        features=values,
+        near=near,
+        hashes=hashes,
+        found=found,
+    )
     order = np.argsort(near.distances[:, 0], kind="stable")
     first = order[found.flagged[order]][:_SHOWN_FLAGGED]
     rest = order[~found.flagged[order]][:_SHOWN_NEAREST]
@@ -87,7 +96,7 @@ def search(
 
 
 class _Pairs(NamedTuple):
-    parts: Evaluation
+    label_names: Sequence[str]
     synthetic: Swept
     others: Swept
     features: tuple[np.ndarray, np.ndarray]
@@ -102,9 +111,9 @@ class _Pairs(NamedTuple):
         flagged = bool(self.found.flagged[row])
         by_hash = partner == self.hashes.indices[row]
         return {
-            "synthetic": self.parts.synthetic[made].name,
+            "synthetic": self.synthetic.source[made].name,
             "real": self.others.source[other].name,
-            "class": self.parts.label_names[self.synthetic.labels[made]],
+            "class": self.label_names[self.synthetic.labels[made]],
             "feature_distance": float(
                 pair_distances(
                     self.features[0][row : row + 1], self.features[1], np.array([[partner]])

@@ -2,21 +2,24 @@
 
 import functools
 import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dreamda_jax.algorithms.metrics import diversity, fid
-from dreamda_jax.data.files import staging
+from dreamda_jax.data.sources import Source
+from dreamda_jax.data.sources.synthetic_source import SyntheticSource
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate import copies, numbers
-from dreamda_jax.evaluate.build import Evaluation
-from dreamda_jax.evaluate.duration import notes_of
 from dreamda_jax.evaluate.networks import Networks
 from dreamda_jax.evaluate.numbers import Compared
 from dreamda_jax.evaluate.pictures import Pictures
 from dreamda_jax.models.extractors import CLIP
-from dreamda_jax.runtime.sweep import Swept, sweep
+from dreamda_jax.options.evaluate import Evaluate
+from dreamda_jax.runtime.program_notes import ProgramNotes
+from dreamda_jax.runtime.sweep import Channel, Swept, View, sweep
 
 
 class Sets(NamedTuple):
@@ -27,26 +30,31 @@ class Sets(NamedTuple):
     test: Swept | None
 
 
-def sweep_all(parts: Evaluation, networks: Networks, stop: threading.Event) -> Sets | None:
+def sweep_all(
+    sets: Mapping[str, Source],
+    channels: Sequence[Channel],
+    *,
+    view: View,
+    cache: Path,
+    stop: threading.Event,
+    notes: ProgramNotes,
+) -> Sets | None:
     """The features of every image; None if `stop` was set.
+
+    Args:
+      sets: "real", "synthetic" and perhaps "test".
+      channels: what is taken of an image.
+      view: how images are read.
+      cache: of features.
+      stop: ends it between two batches; what is done is kept.
+      notes: of the networks.
 
     Raises:
       UserError: no image of a set can be decoded, or features are not finite.
     """
     swept: dict[str, Swept] = {}
-    for name in ("real", "synthetic", "test"):
-        source = getattr(parts, name)
-        if source is None:
-            continue
-        found = sweep(
-            source,
-            networks.channels,
-            view=parts.view,
-            cache=staging.local(parts.options.cache),
-            stop=stop,
-            note=name,
-            notes=notes_of(parts, networks),
-        )
+    for name, source in sets.items():
+        found = sweep(source, channels, view=view, cache=cache, stop=stop, note=name, notes=notes)
         if found is None:
             return None
         if not len(found.places):
@@ -55,14 +63,21 @@ def sweep_all(parts: Evaluation, networks: Networks, stop: threading.Event) -> S
     return Sets(swept["real"], swept["synthetic"], swept.get("test"))
 
 
-def metrics(parts: Evaluation, networks: Networks, sets: Sets) -> list[dict[str, Any]]:
+def metrics(
+    networks: Networks, sets: Sets, *, seed_ids: np.ndarray | None, options: Evaluate
+) -> list[dict[str, Any]]:
     """The report's "metrics".
 
     The baseline is what the test images give in the place of the synthetic ones, of which as many
     are taken, at most.
+
+    Args:
+      networks: whose features they are.
+      sets: all features.
+      seed_ids: int64 [m], the seed of every synthetic image; None where it is not known.
+      options: of the metrics.
     """
-    options, extractor = parts.options, networks.extractor
-    clusters = seed_ids(parts, sets.synthetic)
+    extractor = networks.extractor
     measured: numbers.Measured = {}
     baseline: numbers.Measured = {}
     stride = 1
@@ -71,7 +86,7 @@ def metrics(parts: Evaluation, networks: Networks, sets: Sets) -> list[dict[str,
 
     def compared(channel: str) -> tuple[Compared, Compared | None]:
         real = sets.real.features[channel].values
-        judged = Compared(real, sets.synthetic.features[channel].values, clusters)
+        judged = Compared(real, sets.synthetic.features[channel].values, seed_ids)
         if sets.test is None:
             return judged, None
         return judged, Compared(real, sets.test.features[channel].values[::stride])
@@ -96,14 +111,20 @@ def metrics(parts: Evaluation, networks: Networks, sets: Sets) -> list[dict[str,
 
 
 def classes(
-    parts: Evaluation, networks: Networks, sets: Sets
+    sets: Sets, *, channel: str, label_names: Sequence[str], seed_ids: np.ndarray | None
 ) -> tuple[list[dict[str, Any]], dict[str, float] | None]:
     """The report's "per_class" and "diversity".
 
     Diversity is the mean distance of a seed's variants, and as a ratio to the mean distance of real
     images of the class. It is None where the seeds are not known, or have one variant each.
+
+    Args:
+      sets: all features.
+      channel: which of them.
+      label_names: the classes.
+      seed_ids: int64 [m], the seed of every synthetic image; None where it is not known.
     """
-    channel, count = networks.extractor.name, len(parts.label_names)
+    count = len(label_names)
     real, made = sets.real, sets.synthetic
     features = {"real": real.features[channel].values, "made": made.features[channel].values}
     by_class = fid.fid_by_class(
@@ -113,10 +134,9 @@ def classes(
     found = diversity.distances_within_groups(features["real"], real.row_labels, name="real")
     within_class[found.group] = found.distance
     within_seed = np.full(count, np.nan)
-    seeds = seed_ids(parts, made)
-    if seeds is not None:
-        of_seed = diversity.distances_within_groups(features["made"], seeds, name="synthetic")
-        label_of = dict(zip(seeds.tolist(), made.row_labels.tolist(), strict=True))
+    if seed_ids is not None:
+        of_seed = diversity.distances_within_groups(features["made"], seed_ids, name="synthetic")
+        label_of = dict(zip(seed_ids.tolist(), made.row_labels.tolist(), strict=True))
         labels = np.array([label_of[seed] for seed in of_seed.group.tolist()])
         within_seed = diversity.mean_by_class(of_seed, labels, num_classes=count)
     ratio = np.divide(within_seed, within_class, out=np.full(count, np.nan), where=within_class > 0)
@@ -128,7 +148,7 @@ def classes(
             "fid": numbers.or_none(by_class.value[label]),
             "diversity": numbers.or_none(ratio[label]),
         }
-        for label, name in enumerate(parts.label_names)
+        for label, name in enumerate(label_names)
     ]
     usable = np.isfinite(ratio)
     if not usable.any():
@@ -141,14 +161,15 @@ def classes(
 
 
 def copies_and_leaks(
-    parts: Evaluation, networks: Networks, sets: Sets, pictures: Pictures
+    sets: Sets, pictures: Pictures, *, channel: str, label_names: Sequence[str], options: Evaluate
 ) -> dict[str, copies.Search | None]:
     """The report's "copies", and all flagged pairs: among training and among test images."""
     search = functools.partial(
         copies.search,
-        parts,
         sets.synthetic,
-        features=networks.extractor.name,
+        features=channel,
+        label_names=label_names,
+        options=options,
         pictures=pictures,
     )
     return {
@@ -157,8 +178,13 @@ def copies_and_leaks(
     }
 
 
-def seed_ids(parts: Evaluation, synthetic: Swept) -> np.ndarray | None:
-    """int64 [m], the seed of every image with features; None where it is not known."""
-    if parts.made is None:
+def seeds_of(made: SyntheticSource | None, synthetic: Swept) -> np.ndarray | None:
+    """int64 [m], the seed of every image with features; None where it is not known.
+
+    Args:
+      made: the set of the images, where `generate` made it.
+      synthetic: the images.
+    """
+    if made is None:
         return None
-    return np.array([parts.made.seed_of(place)[0] for place in synthetic.places], np.int64)
+    return np.array([made.seed_of(place)[0] for place in synthetic.places], np.int64)

@@ -1,6 +1,7 @@
 """What images are looked at with: an extractor, perhaps CLIP, and the fingerprint of copies."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,10 +9,11 @@ import numpy as np
 
 from dreamda_jax.data import perceptual_hash, prompts
 from dreamda_jax.errors import UserError
-from dreamda_jax.evaluate.build import Evaluation
-from dreamda_jax.models.clip import encoder as clip
+from dreamda_jax.models.clip import encoder
 from dreamda_jax.models.extractors import CLIP, Extractor, clip_extractor, open_extractor
 from dreamda_jax.models.weights.load import Place
+from dreamda_jax.options.checkpoints import Clip
+from dreamda_jax.options.evaluate import Evaluate
 from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.sweep import Channel
 
@@ -41,42 +43,50 @@ class Networks(NamedTuple):
     prompts: np.ndarray | None
 
 
-def open_networks(parts: Evaluation) -> Networks:
+def open_networks(options: Evaluate, clip: Clip, label_names: Sequence[str]) -> Networks:
     """Loads what section "evaluate" names.
+
+    Args:
+      options: which networks.
+      clip: section "clip", for the extractor "clip", CMMD and CLIP score.
+      label_names: the classes, whose prompts images are compared with.
 
     Raises:
       UserError: one of the networks is not there.
     """
-    options, mesh = parts.options, devices.training_mesh()
+    mesh = devices.training_mesh()
     place = functools.partial(devices.place, sharding=devices.replicated(mesh))
-    extractor = images = encoder = None
-    if options.extractor != CLIP:
-        extractor = open_extractor(
-            options.extractor,
-            inception_weights=options.inception_weights,
-            resize=options.resize,
-            place=place,
-        )
-    if options.clip or extractor is None:
-        encoder = _open_clip(parts, place)
-        images = clip_extractor(encoder, parts.clip.path)
-    extractor = extractor or images
-    assert extractor is not None
+    used: list[Extractor] = []
     embeddings = None
-    if options.clip and encoder is not None:
-        texts = prompts.class_prompts(parts.label_names, parts.clip.template)
-        embeddings = np.asarray(encoder.embed_texts(encoder.params, texts))
-    # Where the extractor is CLIP, they are one channel.
-    used = {each.name: each for each in (extractor, images) if each is not None}
-    channels = [device_channel(mesh, each) for each in used.values()]
-    return Networks(extractor, tuple(used.values()), (*channels, fingerprint_channel()), embeddings)
+    if options.extractor != CLIP:
+        used.append(
+            open_extractor(
+                options.extractor,
+                inception_weights=options.inception_weights,
+                resize=options.resize,
+                place=place,
+            )
+        )
+    if options.clip or not used:  # where the extractor is CLIP, they are one channel
+        opened = _open_clip(clip, place, needed=not used)
+        used.append(clip_extractor(opened, clip.path))
+        if options.clip:
+            texts = prompts.class_prompts(label_names, clip.template)
+            embeddings = np.asarray(opened.embed_texts(opened.params, texts))
+    channels = [device_channel(mesh, each) for each in used]
+    return Networks(
+        extractor=used[0],
+        extractors=tuple(used),
+        channels=(*channels, fingerprint_channel()),
+        prompts=embeddings,
+    )
 
 
-def _open_clip(parts: Evaluation, place: Place) -> clip.Encoder:
+def _open_clip(options: Clip, place: Place, *, needed: bool) -> encoder.Encoder:
     try:
-        return clip.open_encoder(parts.clip.path, revision=parts.clip.revision, place=place)
+        return encoder.open_encoder(options.path, revision=options.revision, place=place)
     except UserError as error:
-        if parts.options.extractor == CLIP:
+        if needed:
             raise
         raise UserError(
             f"{error}\nAnother CLIP is given as --config.clip.path; without CMMD and CLIP score "

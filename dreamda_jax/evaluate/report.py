@@ -2,8 +2,7 @@
 
 import datetime
 import hashlib
-import os
-import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +10,49 @@ import numpy as np
 
 from dreamda_jax.algorithms.metrics.accuracy import per_class_accuracy, sole_prediction
 from dreamda_jax.algorithms.metrics.intervals import mean_and_std
-from dreamda_jax.data.files import atomic, json_text, run_settings
-from dreamda_jax.data.files.digests import sha256_of_bytes
+from dreamda_jax.data.files import atomic, run_settings
 from dreamda_jax.data.sets import production_log, training_results
-from dreamda_jax.data.sources.folder_walk import first_few
-from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate import examine, numbers
 from dreamda_jax.evaluate.advice import advice
-from dreamda_jax.evaluate.build import Evaluation
+from dreamda_jax.evaluate.build import Origin
 from dreamda_jax.evaluate.examine import Sets
 from dreamda_jax.evaluate.networks import FINGERPRINTS, Networks
 from dreamda_jax.evaluate.page.page import write_page
 from dreamda_jax.evaluate.pictures import Pictures, galleries
-from dreamda_jax.runtime import set_content
+from dreamda_jax.evaluate.report_directory import FLAGGED, PAGE, REPORT
+from dreamda_jax.options.evaluate import Evaluate
 from dreamda_jax.runtime.sweep import Swept
 
-REPORT, PAGE, FLAGGED = "report.json", "report.html", "copies.jsonl"
 _AUDIT = "audit"  # the key of its picture
 
 
 def write_report(
-    parts: Evaluation, networks: Networks, sets: Sets, settings: dict[str, Any]
+    output: Path,
+    networks: Networks,
+    sets: Sets,
+    pictures: Pictures,
+    *,
+    of: str,
+    label_names: Sequence[str],
+    only_in: Mapping[str, Sequence[str]],
+    origin: Origin,
+    classifiers: Sequence[Path],
+    options: Evaluate,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Measures, and writes `report.json`, `report.html` and `copies.jsonl`.
 
     Args:
-      parts: the checked configuration.
+      output: the directory.
       networks: what features are of.
       sets: all features.
+      pictures: where images to show are read.
+      of: what decides the report; see `report_directory.made_of`.
+      label_names: the classes of all sets together.
+      only_in: class names that one set has and the other has not, by set.
+      origin: of the images to judge.
+      classifiers: directories of trainings.
+      options: of the metrics and pictures.
       settings: of the evaluation, to be shown beside those of the generation.
 
     Returns:
@@ -47,20 +61,33 @@ def write_report(
     Raises:
       UserError: a directory of `evaluate.classifiers` is damaged, or the disk is full.
     """
-    pictures = Pictures(parts)
-    per_class, diversity = examine.classes(parts, networks, sets)
-    searches = examine.copies_and_leaks(parts, networks, sets, pictures)
-    sheets = galleries(parts, sets.synthetic, pictures)
-    audit = training_results.find_audit(parts.classifiers)
+    channel, judged = networks.extractor.name, sets.synthetic
+    seed_ids = examine.seeds_of(origin.made, judged)
+    per_class, diversity = examine.classes(
+        sets, channel=channel, label_names=label_names, seed_ids=seed_ids
+    )
+    searches = examine.copies_and_leaks(
+        sets, pictures, channel=channel, label_names=label_names, options=options
+    )
+    sheets = galleries(
+        judged,
+        pictures,
+        label_names=label_names,
+        seed_ids=seed_ids,
+        with_seeds=origin.seeds is not None,
+        num_seeds=options.gallery_seeds,
+        num_variants=options.gallery_variants,
+    )
+    audit = training_results.find_audit(classifiers)
     if audit is not None and audit.picture is not None:
         pictures.encoded[_AUDIT] = audit.picture
     report = {
         "format": 1,
-        "made_of": made_of(parts, networks, settings),
-        "title": f"{parts.synthetic.name}: evaluation",
+        "made_of": of,
+        "title": f"{judged.source.name}: evaluation",
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": run_settings.software_versions(),
-        "settings": {**parts.recorded, **settings},
+        "settings": {**origin.recorded, **settings},
         "sets": {
             "real": _set(sets.real),
             "synthetic": _set(sets.synthetic),
@@ -71,14 +98,14 @@ def write_report(
             "description": networks.extractor.description,
             "num_features": networks.extractor.num_features,
         },
-        "metrics": examine.metrics(parts, networks, sets),
+        "metrics": examine.metrics(networks, sets, seed_ids=seed_ids, options=options),
         "per_class": per_class,
         "copies": {name: found.summary if found else None for name, found in searches.items()},
         "diversity": diversity,
-        "accuracy": [_accuracy(directory, parts) for directory in parts.classifiers],
+        "accuracy": [_accuracy(directory, label_names) for directory in classifiers],
         "audit": _audit(audit) if audit else None,
-        "cost": _cost(parts.synthetic_directory, len(parts.synthetic)),
-        "warnings": _warnings(parts, sets),
+        "cost": _cost(origin.directory, len(judged.source)),
+        "warnings": [*_strangers(only_in, len(label_names)), *_warnings(sets, origin)],
     }
     report["advice"] = advice(report)
     flagged = [
@@ -88,111 +115,11 @@ def write_report(
         for pair in found.flagged
     ]
     lines = b"".join(atomic.to_json(pair, indent=None) for pair in flagged)
-    with atomic.disk_full_is_a_user_error(parts.output, needed=len(lines) + 1_000_000):
-        atomic.write_atomically(parts.output / FLAGGED, lines)
-        atomic.write_atomically(parts.output / REPORT, atomic.to_json(report))
-        write_page(parts.output / PAGE, report, pictures.encoded, sheets)
+    with atomic.disk_full_is_a_user_error(output, needed=len(lines) + 1_000_000):
+        atomic.write_atomically(output / FLAGGED, lines)
+        atomic.write_atomically(output / REPORT, atomic.to_json(report))
+        write_page(output / PAGE, report, pictures.encoded, sheets)
     return report
-
-
-def refuse_foreign_directory(output: Path, *, cache: Path) -> None:
-    """Makes sure that a report is written to a new or empty directory, or that of a report.
-
-    Args:
-      output: the directory, which need not be there.
-      cache: of features; it may lie in it.
-
-    Raises:
-      UserError: it is a file, or holds something else.
-    """
-    if output.exists() and not output.is_dir():
-        raise UserError(
-            f"The report directory {output} is a file. Give a directory as "
-            "--config.evaluate.output."
-        )
-    if not output.is_dir() or _read(output) is not None:
-        return
-    ours = {REPORT, PAGE, FLAGGED, *([cache.name] if cache.parent == output else [])}
-    with os.scandir(output) as entries:
-        names = sorted(entry.name for entry in entries)
-    foreign = [name for name in names if name not in ours and not name.startswith(atomic.PREFIX)]
-    if foreign or (output / REPORT).exists():
-        shown = first_few(foreign or [REPORT])
-        raise UserError(
-            f"The report directory {output} holds something else: {shown}. Give a new or an empty "
-            "directory as --config.evaluate.output."
-        )
-
-
-def make_directory(output: Path) -> None:
-    """Makes the directory of a report.
-
-    Raises:
-      UserError: it cannot be made or written.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=atomic.PREFIX, dir=output)
-        os.close(descriptor)
-        os.unlink(name)
-    except OSError as error:
-        raise UserError(
-            f"The report directory {output} cannot be written ({error.strerror or error}). Give "
-            "another one as --config.evaluate.output."
-        ) from error
-
-
-def made_of(parts: Evaluation, networks: Networks, settings: dict[str, Any]) -> str:
-    """Sha256 (hex) of all that decides a report: images, networks, trainings, options.
-
-    Args:
-      parts: the checked configuration.
-      networks: what features are of.
-      settings: of the evaluation.
-    """
-    chosen = {name: dict(section) for name, section in settings.items()}
-    for name in ("output", "cache", "batch_size"):
-        chosen.get("evaluate", {}).pop(name, None)
-    sets = {"real": parts.real, "synthetic": parts.synthetic, "test": parts.test}
-    decides = {
-        "settings": run_settings.plain(chosen),
-        "view": list(parts.view[:2]),
-        "sets": {
-            name: set_content.identity_of(source, what=f"the {name} images")
-            for name, source in sets.items()
-            if source is not None
-        },
-        "networks": [[channel.name, channel.digest] for channel in networks.channels],
-        "trainings": [
-            sha256_of_bytes((directory / "results.json").read_bytes())
-            for directory in parts.classifiers
-        ],
-        "versions": run_settings.software_versions(),
-    }
-    return sha256_of_bytes(atomic.to_json(decides))
-
-
-def finished(output: Path, of: str) -> dict[str, Any] | None:
-    """A report that is there; None where it is none, or one of something else.
-
-    Args:
-      output: the directory.
-      of: see `made_of`.
-    """
-    found = _read(output)
-    if found is None or found.get("made_of") != of or not (output / PAGE).is_file():
-        return None
-    return found
-
-
-def _read(output: Path) -> dict[str, Any] | None:
-    """report.json, where it is one of ours."""
-    try:
-        found = json_text.parse((output / REPORT).read_bytes())
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(found, dict) and found.get("format") == 1 and "metrics" in found
-    return found if ours else None
 
 
 def _set(swept: Swept) -> dict[str, Any]:
@@ -204,7 +131,7 @@ def _set(swept: Swept) -> dict[str, Any]:
     }
 
 
-def _accuracy(directory: Path, parts: Evaluation) -> dict[str, Any]:
+def _accuracy(directory: Path, label_names: Sequence[str]) -> dict[str, Any]:
     found = training_results.read_results(directory)
     mean, std = mean_and_std(found.accuracies)
     sole = [sole_prediction(confusion) for confusion in found.confusions]
@@ -221,7 +148,7 @@ def _accuracy(directory: Path, parts: Evaluation) -> dict[str, Any]:
         "only_classes": [found.label_names[label] for label in sole if label is not None],
         "per_class": [
             {"name": name, "accuracy": numbers.or_none(shares.get(name, np.nan))}
-            for name in dict.fromkeys((*parts.label_names, *found.label_names))
+            for name in dict.fromkeys((*label_names, *found.label_names))
         ],
     }
 
@@ -262,16 +189,21 @@ def _repeated(swept: Swept) -> int:
     return count
 
 
-def _warnings(parts: Evaluation, sets: Sets) -> list[str]:
+def _strangers(only_in: Mapping[str, Sequence[str]], num_classes: int) -> list[str]:
     warnings = []
-    for name, names in parts.only_in.items():
+    for name, names in only_in.items():
         if names:
             other = "synthetic" if name == "real" else "real"
             listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
             warnings.append(
-                f"{len(names)} of {len(parts.label_names)} classes: in the {name} set only, not in "
+                f"{len(names)} of {num_classes} classes: in the {name} set only, not in "
                 f"the {other} one, so the sets differ by more than the quality of images: {listed}."
             )
+    return warnings
+
+
+def _warnings(sets: Sets, origin: Origin) -> list[str]:
+    warnings = []
     for name, swept in sets._asdict().items():
         if swept is not None and swept.broken:
             warnings.append(
@@ -283,7 +215,7 @@ def _warnings(parts: Evaluation, sets: Sets) -> list[str]:
             f"{repeated:,} synthetic images are repetitions of others, as far as their thumbnails "
             "tell: metrics count them as if they were images of their own."
         )
-    if parts.made is not None and parts.seeds is None:
+    if origin.made is not None and origin.seeds is None:
         warnings.append(
             "The synthetic set was not made from these real images as they are now, so contact "
             "sheets show variants without their seeds."

@@ -14,7 +14,7 @@ _LABEL_WIDTH = 12
 def start(
     *,
     devices: str,
-    sets: Mapping[str, Source | None],
+    sets: Mapping[str, Source],
     resolution: int,
     extractor: str,
     time: forecast.Forecast | None,
@@ -22,10 +22,7 @@ def start(
 ) -> str:
     """What is about to be compared, in what features."""
     real = sets["real"]
-    assert real is not None
-    counts = ", ".join(
-        f"{len(images):,} {name}" for name, images in sets.items() if images is not None
-    )
+    counts = ", ".join(f"{len(images):,} {name}" for name, images in sets.items())
     return "\n".join(
         [
             f"devices     {devices}",

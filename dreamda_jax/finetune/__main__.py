@@ -11,16 +11,13 @@ Run the same command again to continue a fine-tuning that was interrupted.
 
 import functools
 import threading
-from typing import TYPE_CHECKING, Any
+import time
+from typing import Any
 
 from absl import flags
 
 from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
-
-if TYPE_CHECKING:  # JAX and diffusers take seconds that --help should not cost
-    from dreamda_jax.finetune.build import Finetuning
-    from dreamda_jax.finetune.programs import Programs
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
@@ -52,103 +49,149 @@ def _finetune(
 def _finetune_here(
     config: dict[str, Any], dry_run: bool, stop: threading.Event, *, verify: bool = False
 ) -> int | None:
-    from dreamda_jax.data.files import run_directory
+    from dreamda_jax.data.files import run_directory, staging
     from dreamda_jax.finetune import build
     from dreamda_jax.runtime import changed_images, devices, distributed
 
-    parts = build.finetuning(config, verify=verify)
-    from dreamda_jax.finetune import result, run, summary  # a second a wrong path need not cost
+    parts = build.finetuning(
+        config, num_devices=devices.device_count(), open_networks=build.open_checkpoint
+    )
+    job, output = parts.job, parts.output
+    prompts = build.training_prompts(
+        config,
+        model=parts.model,
+        vocabulary=parts.vocabulary,
+        label_names=parts.source.label_names,
+    )
+    build.refuse_own_start(parts.files.directory, output)
+    known = build.recorded(
+        config,
+        job=job,
+        source=parts.source,
+        model=parts.model,
+        files=parts.files,
+        verify=verify,
+    )
+    from dreamda_jax.finetune import (  # seconds a wrong path need not cost
+        cost,
+        prepare,
+        result,
+        run,
+        summary,
+    )
+    from dreamda_jax.finetune.pictures import Pictures
+    from dreamda_jax.models.stable_diffusion import loading
+    from dreamda_jax.models.stable_diffusion.model import abstract_params
 
-    for line in (*parts.notes, *build.check_classes(parts)):
+    told = loading.notes_of(parts.files, parts.checkpoint.scheduler.given)
+    for line in (*told, *build.check_classes(parts.source, output)):
         print(line)
-    programs = run.open_programs(parts)
-    print(_summary(parts, programs), flush=True)
-    sets = {"source": (parts.source, parts.content)}
-    changed_images.refuse_changed(parts.output, parts.settings, sets, option="finetune.output")
-    run_directory.check_settings(parts.output, parts.settings, defaults=parts.defaults)
+    programs = run.open_programs(parts.model, parts.adaptation, job)
+    notes = run.notes_of(
+        job, parts.files, dtype=parts.checkpoint.dtype, resolution=parts.view.resolution
+    )
+    state = programs.state_shapes(abstract_params(parts.model))
+    price = cost.price(parts.model, job, state, resolution=parts.view.resolution)
+    run_directory.check_free_space(
+        output, needed=price.num_bytes - run_directory.held_bytes(output)
+    )
+    dtype = parts.checkpoint.dtype
+    print(
+        summary.start(
+            job,
+            price,
+            devices=devices.describe_devices(),
+            fsdp=programs.mesh.shape["fsdp"],
+            model=f"{parts.checkpoint.path}, {dtype}",
+            prediction_type=parts.model.scheduler.prediction_type,
+            num_trained=cost.num_parameters(state),
+            source=parts.source,
+            resolution=parts.view.resolution,
+            time=run.time_of_steps(
+                notes, num_steps=job.num_steps, step_flops=price.step_flops(job), dtype=dtype
+            ),
+        ),
+        flush=True,
+    )
+    sets = {"source": (parts.source, known.content)}
+    changed_images.refuse_changed(output, known.settings, sets, option="finetune.output")
+    run_directory.check_settings(output, known.settings, defaults=known.defaults)
     if dry_run:
         return 0
-    distributed.check_shared(parts.output)
+    distributed.check_shared(output)
     with run_directory.open_run(
-        parts.output,
-        parts.settings,
-        defaults=parts.defaults,
-        process_index=devices.process_index(),
+        output, known.settings, defaults=known.defaults, process_index=devices.process_index()
     ) as opened:
-        if result.is_complete(parts.output, num_steps=parts.job.num_steps):
+        if result.is_complete(output, num_steps=job.num_steps):
             print("nothing left to do: the result is there and undamaged")
-            print(summary.next_command(result.how_to_use(parts.output)))
+            print(summary.next_command(result.how_to_use(output)))
             return 0
         opened.require_writable()
         if not devices.process_index():
-            changed_images.remember(parts.output, sets)
-        closing = run.finetune(parts, programs, stop)
-    if closing is None:
-        return None
-    print(closing)
-    return 0
-
-
-def _summary(parts: "Finetuning", programs: "Programs") -> str:
-    import jax
-    import numpy as np
-
-    from dreamda_jax.data.files import run_directory
-    from dreamda_jax.finetune import run, summary
-    from dreamda_jax.models.stable_diffusion.model import abstract_params
-    from dreamda_jax.runtime import devices
-    from dreamda_jax.runtime.flops import count_flops
-
-    job, model = parts.job, parts.model
-    params = abstract_params(model)
-    state = programs.state_shapes(params)
-    latents = jax.ShapeDtypeStruct((1, *model.latent_shape(parts.view.resolution)), np.float32)
-    width = model.text_encoder.config.hidden_size
-    context = jax.ShapeDtypeStruct((1, model.num_tokens, width), np.float32)
-    num_bytes = _disk_bytes(state, params)
-    held = run_directory.held_bytes(parts.output)
-    run_directory.check_free_space(parts.output, needed=num_bytes - held)
-    denoise_flops = count_flops(model.denoise, params, latents, np.int32(1), context)
-    # Of a picture: two rows of the U-Net a step, for guidance.
-    decode_flops = count_flops(model.decode_latents, params, latents)
-    picture_flops = 2 * job.sample_steps * denoise_flops + decode_flops
-    # Forward, backward for two, forward once more.
-    image_flops = (4 if job.remat else 3) * denoise_flops
-    num_sheets = 1 + -(-job.num_steps // job.steps_per_sheet) if job.num_samples else 0
-    sheet_flops = job.num_samples * picture_flops
-    in_all = image_flops * job.batch_size * job.num_steps + sheet_flops * num_sheets
-    return summary.start(
-        devices=devices.describe_devices(),
-        fsdp=programs.mesh.shape["fsdp"],
-        model=f"{parts.checkpoint.path}, {parts.checkpoint.dtype}",
-        method=job.method.replace("_", " "),
-        num_trained=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        warmup_steps=job.warmup_steps,
-        num_images=len(parts.source),
-        source=parts.source,
-        resolution=parts.view.resolution,
-        num_steps=job.num_steps,
-        batch_size=job.batch_size,
-        accumulation=job.accumulation,
-        optimizer=f"adamw, learning rate {job.peak_learning_rate:g}, {job.schedule}",
-        weighting=f"{model.scheduler.prediction_type}, {summary.weighting(job)}",
-        image_flops=image_flops,
-        num_sheets=num_sheets,
-        sheet_flops=sheet_flops,
-        time=run.time_of_steps(parts, step_flops=in_all / job.num_steps),
-        num_bytes=num_bytes,
-        output=job.output,
+            changed_images.remember(output, sets)
+        started = time.monotonic()
+        prepared = prepare.prepare(
+            parts.source,
+            parts.model,
+            parts.files,
+            programs.mesh,
+            adaptation=parts.adaptation,
+            vocabulary=parts.vocabulary,
+            prompts=prompts,
+            view=parts.view,
+            flip=job.flip,
+            batch_size=job.batch_size,
+            cache=staging.local(job.cache),
+            stop=stop,
+        )
+        if prepared is None:
+            return None
+        run.refuse_changed_images(output, prepared.latents.digest)
+        pictures = Pictures(
+            output,
+            programs,
+            {**prepared.frozen, "vae": prepared.vae},
+            prompts=prompts.of_classes,
+            text=prepared.text,
+            text_rows=prepared.class_prompts,
+            job=job,
+            latent_shape=parts.model.latent_shape(parts.view.resolution),
+        )
+        trained = run.train(output, job, programs, prepared, pictures, notes=notes, stop=stop)
+        if trained is None:
+            return None
+        seconds = time.monotonic() - started
+        arguments = result.arguments_of(output, job, known.settings["prompt"])
+        if not devices.process_index():
+            result.write_result(
+                output,
+                trained.params,
+                parts.model,
+                parts.files,
+                job=job,
+                vocabulary=parts.vocabulary,
+                class_prompts=dict(zip(parts.source.label_names, prompts.of_classes, strict=True)),
+                scheduler=parts.checkpoint.scheduler.given,
+                told={
+                    "steps": job.num_steps,
+                    "loss": trained.loss,
+                    "images_per_second": trained.rate,
+                    "seconds_of_last_process": seconds,
+                    "started_from": parts.checkpoint.path,
+                    "use": arguments,
+                },
+            )
+    sheet = pictures.file(job.num_steps)
+    print(
+        summary.end(
+            output,
+            seconds=seconds,
+            rate=trained.rate,
+            sheet=sheet if sheet.exists() else None,
+            next_=arguments,
+        )
     )
-
-
-def _disk_bytes(state: Any, params: Any) -> int:
-    """Two checkpoints that are kept and one that is being written, and the result."""
-    import jax
-
-    def size(tree: Any) -> int:
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-    return 3 * size(state) + 2 * size(params)
+    return 0
 
 
 if __name__ == "__main__":

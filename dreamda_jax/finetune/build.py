@@ -1,26 +1,24 @@
 """From a configuration to the checked objects that fine-tuning needs.
 
-Networks are imported once every path has been found: a wrong one is refused at once.
+What imports networks is imported once every path has been found: a wrong one is refused at once.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from dreamda_jax.data import prompts, sources
 from dreamda_jax.data.content import Content
 from dreamda_jax.data.files import run_directory, staging
 from dreamda_jax.data.sources import readable_classes
 from dreamda_jax.data.sources.classes import check_labels
-from dreamda_jax.data.sources.labels import spoken_name
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.stable_diffusion import checkpoint_files
 from dreamda_jax.options.checkpoints import Model
 from dreamda_jax.options.finetune import Finetune, check_dtype
 from dreamda_jax.options.sections import SECTIONS
 from dreamda_jax.options.synthesis import Image, Loader
-from dreamda_jax.runtime import devices as mesh
 from dreamda_jax.runtime import set_content
 from dreamda_jax.runtime.heartbeat import waiting
 from dreamda_jax.runtime.sweep import View
@@ -28,6 +26,7 @@ from dreamda_jax.settings import binding
 
 if TYPE_CHECKING:
     from dreamda_jax.finetune.adaptation import Adaptation
+    from dreamda_jax.finetune.vocabulary import Vocabulary
     from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 
 _SECTIONS = ("model", "source", "image", "prompt", "finetune")
@@ -38,42 +37,31 @@ _NOT_THE_RESULT = (
 )
 
 
-class Finetuning(NamedTuple):
-    """Everything but the parameters: no weight has been read yet.
+Files = TypeVar("Files")
+
+
+class Finetuning(NamedTuple, Generic[Files]):
+    """Everything that decides what is compiled: no weight has been read yet.
 
     Attributes:
-      settings: what decides the result, for comparison when a run is taken up again.
-      defaults: by section what a field of the settings counts as that an older run lacks.
       job: section "finetune".
-      files: the checkpoint's files.
+      checkpoint: section "model".
+      files: the checkpoint's, as `open_networks` gave them.
       model: its networks.
-      text_model: the same, with new tokens in text encoder and tokenizer where they are trained.
+      vocabulary: what prompts are encoded with, and the new tokens where they are trained.
       adaptation: what is trained.
       source: the labelled images.
-      choose_prompts: of each image; with new tokens in the place of class names.
-      class_prompts: one for each class, for the pictures.
-      tokens: the new tokens of each class; empty but for textual inversion.
       view: how images are read.
-      checkpoint: section "model".
-      content: of the images; None where they are records.
-      notes: what a person should hear of it.
     """
 
-    settings: dict[str, Any]
-    defaults: dict[str, dict[str, Any]]
     job: Finetune
-    files: checkpoint_files.CheckpointFiles
+    checkpoint: Model
+    files: Files
     model: "StableDiffusion"
-    text_model: "StableDiffusion"
+    vocabulary: "Vocabulary"
     adaptation: "Adaptation"
     source: sources.Source
-    choose_prompts: prompts.Prompts
-    class_prompts: list[str]
-    tokens: list[list[str]]
     view: View
-    checkpoint: Model
-    content: Content | None
-    notes: list[str]
 
     @property
     def output(self) -> Path:
@@ -81,12 +69,63 @@ class Finetuning(NamedTuple):
         return staging.local(self.job.output)
 
 
-def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
+class TrainingPrompts(NamedTuple):
+    """What images are trained with.
+
+    Attributes:
+      choose: of each image; with new tokens in the place of class names.
+      of_classes: one for each class, for the pictures.
+    """
+
+    choose: prompts.Prompts
+    of_classes: list[str]
+
+
+class Recorded(NamedTuple):
+    """What a run is known by when it is taken up again.
+
+    Attributes:
+      settings: what decides the result.
+      defaults: by section what a field of the settings counts as that an older run lacks.
+      content: of the images; None where they are records.
+    """
+
+    settings: dict[str, Any]
+    defaults: dict[str, dict[str, Any]]
+    content: Content | None
+
+
+def open_checkpoint(
+    checkpoint: Model,
+) -> "tuple[StableDiffusion, checkpoint_files.CheckpointFiles]":
+    """The networks that section "model" names, and where their files lie.
+
+    Raises:
+      UserError: the checkpoint is not there, or cannot be used.
+    """
+    files = checkpoint_files.find_checkpoint(
+        checkpoint.path, revision=checkpoint.revision, variant=checkpoint.variant
+    )
+    from dreamda_jax.models.stable_diffusion import loading
+
+    given = checkpoint.scheduler.given
+    return loading.open_model(files, dtype=checkpoint.dtype, scheduler=given), files
+
+
+def finetuning(
+    config: Mapping[str, Any],
+    *,
+    num_devices: int,
+    open_networks: "Callable[[Model], tuple[StableDiffusion, Files]]",
+    open_images: Callable[..., sources.Source] = sources.open_source,
+) -> Finetuning[Files]:
     """Checks a configuration and opens what it names.
 
     Args:
       config: the whole of it.
-      verify: reads every file, whatever is known from an earlier start.
+      num_devices: that share each batch.
+      open_networks: from section "model" to networks; `open_checkpoint`, or what stands in for it.
+      open_images: from the fields of section "source" to a set.
 
     Raises:
       UserError: a field is unknown or has a value that does not fit, or something it names is not
@@ -99,30 +138,89 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     checkpoint = bind("model", Model)
     loader = bind("loader", Loader)
     check_dtype(checkpoint.dtype)
-    _check_devices(job)
-    source = sources.open_source(**config["source"])
+    _check_devices(job, num_devices)
+    source = open_images(**config["source"])
     check_labels(source)
     for directory in (job.output, job.cache):
         sources.refuse_output_inside(source, directory)
-    files = checkpoint_files.find_checkpoint(
-        checkpoint.path, revision=checkpoint.revision, variant=checkpoint.variant
-    )
-    _refuse_own_start(files.directory, staging.local(job.output))
-    from dreamda_jax.models.stable_diffusion import loading, model_settings, textual_inversion
-
-    given = checkpoint.scheduler.given
-    model = loading.open_model(files, dtype=checkpoint.dtype, scheduler=given)
+    model, files = open_networks(checkpoint)
     model.latent_shape(image.resolution)  # raises for a size the network cannot take
-    model.check_empty_prompt()
-    choose = bind("prompt", functools.partial(prompts.open_prompts, source.label_names))
-    tokens: list[list[str]] = []
-    text_model = model
+    from dreamda_jax.finetune.vocabulary import Vocabulary, new_tokens_for
+
+    vocabulary = Vocabulary(model=model, tokens=[], start_ids=[])
     if job.method == "textual_inversion":
-        tokens = textual_inversion.token_names(source.label_names, num_vectors=job.num_vectors)
-        texts = _texts_with_tokens(tokens, **config["prompt"])
-        choose = prompts.Prompts(source.label_names, texts, {}, {})
-        text_model = _with_tokens(model, tokens)
-        _check_room(text_model, tokens, texts)
+        vocabulary = new_tokens_for(model, source.label_names, num_vectors=job.num_vectors)
+    return Finetuning(
+        job=job,
+        checkpoint=checkpoint,
+        files=files,
+        model=model,
+        vocabulary=vocabulary,
+        adaptation=_adaptation(job, vocabulary),
+        source=source,
+        view=View(
+            resolution=image.resolution,
+            crop=image.crop,
+            batch_size=_IMAGES_PER_DEVICE * num_devices,
+            num_workers=loader.num_workers,
+        ),
+    )
+
+
+def training_prompts(
+    config: Mapping[str, Any],
+    *,
+    model: "StableDiffusion",
+    vocabulary: "Vocabulary",
+    label_names: tuple[str, ...],
+) -> TrainingPrompts:
+    """Opens section "prompt".
+
+    Args:
+      config: the whole configuration.
+      model: the networks.
+      vocabulary: what prompts are encoded with.
+      label_names: the classes.
+
+    Raises:
+      UserError: the section cannot be used, or the networks have no empty prompt.
+    """
+    from dreamda_jax.finetune.vocabulary import prompts_with_tokens
+
+    model.check_empty_prompt()
+    choose = binding.bind(config, "prompt", functools.partial(prompts.open_prompts, label_names))
+    if vocabulary.tokens:
+        choose = prompts_with_tokens(vocabulary, label_names, **config["prompt"])
+    return TrainingPrompts(
+        choose=choose,
+        of_classes=[choose.of_image(label, "", None)[0] for label in range(len(label_names))],
+    )
+
+
+def recorded(
+    config: Mapping[str, Any],
+    *,
+    job: Finetune,
+    source: sources.Source,
+    model: "StableDiffusion",
+    files: checkpoint_files.CheckpointFiles,
+    verify: bool = False,
+) -> Recorded:
+    """Reads what images and networks are, by their bytes.
+
+    Args:
+      config: the whole configuration.
+      job: section "finetune".
+      source: the images.
+      model: the networks.
+      files: of the checkpoint.
+      verify: reads every file, whatever is known from an earlier start.
+
+    Raises:
+      UserError: a file cannot be read.
+    """
+    from dreamda_jax.models.stable_diffusion import model_settings
+
     settings = {name: dict(config[name]) for name in _SECTIONS}
     for name in _NOT_THE_RESULT:
         settings["finetune"].pop(name, None)
@@ -131,57 +229,47 @@ def finetuning(config: dict[str, Any], *, verify: bool = False) -> Finetuning:
     settings["source"].pop("path", None)
     content = set_content.content_of(source, what="the images of section source", verify=verify)
     with waiting("reading the files of the model"):
-        loading.check_params(model, files)
         model_digests = checkpoint_files.checkpoint_digests(files, verify=verify)
     settings["sha256"] = {
         **set_content.digests_of(source, name="source", verify=verify, known=content),
         **model_digests,
     }
-    return Finetuning(
-        settings,
-        {
-            "model": model_settings.of_older_runs(files),
-            "source": sources.option_defaults(config["source"]["kind"]),
-            "image": binding.defaults(Image),
-            "prompt": binding.defaults(prompts.open_prompts),
-            "finetune": binding.defaults(Finetune),
-        },
-        job,
-        files,
-        model,
-        text_model,
-        _adaptation(job, text_model, tokens, source.label_names),
-        source,
-        choose,
-        [choose.of_image(label, "", None)[0] for label in range(len(source.label_names))],
-        tokens,
-        View(
-            resolution=image.resolution,
-            crop=image.crop,
-            batch_size=_IMAGES_PER_DEVICE * mesh.device_count(),
-            num_workers=loader.num_workers,
-        ),
-        checkpoint,
-        content,
-        loading.notes_of(files, given),
-    )
+    defaults = {
+        "model": model_settings.of_older_runs(files),
+        "source": sources.option_defaults(config["source"]["kind"]),
+        "image": binding.defaults(Image),
+        "prompt": binding.defaults(prompts.open_prompts),
+        "finetune": binding.defaults(Finetune),
+    }
+    return Recorded(settings=settings, defaults=defaults, content=content)
 
 
-def check_classes(parts: Finetuning) -> list[str]:
+def check_classes(source: sources.Source, output: Path) -> list[str]:
     """Refuses classes of which no image can be read; a run that has begun is told of them.
 
     Raises:
       UserError: there is such a class, and nothing was made yet.
     """
     return readable_classes.refuse_unreadable_classes(
-        parts.source,
-        what="the images to adapt to",
-        begun=run_directory.has_begun(parts.output),
+        source, what="the images to adapt to", begun=run_directory.has_begun(output)
     )
 
 
-def _check_devices(job: Finetune) -> None:
-    portion, devices = job.batch_size // job.accumulation, mesh.device_count()
+def refuse_own_start(directory: Path, output: Path) -> None:
+    """Keeps a result from being written over the model that it starts from.
+
+    Raises:
+      UserError: it would be.
+    """
+    if output.exists() and directory.resolve() == output.resolve():
+        raise UserError(
+            f"model.path and finetune.output are both {output}: the model to start from would be "
+            "overwritten. Give the original model, or another --config.finetune.output."
+        )
+
+
+def _check_devices(job: Finetune, devices: int) -> None:
+    portion = job.batch_size // job.accumulation
     if portion % devices:
         portions = f" in {job.accumulation} portions of {portion}" if job.accumulation > 1 else ""
         fitting = -(-portion // devices) * devices * job.accumulation
@@ -192,76 +280,12 @@ def _check_devices(job: Finetune) -> None:
         )
 
 
-def _refuse_own_start(directory: Path, output: Path) -> None:
-    if output.exists() and directory.resolve() == output.resolve():
-        raise UserError(
-            f"model.path and finetune.output are both {output}: the model to start from would be "
-            "overwritten. Give the original model, or another --config.finetune.output."
-        )
-
-
-def _texts_with_tokens(
-    tokens: Sequence[Sequence[str]],
-    *,
-    template: str = "A photo of a {class}",
-    file: str | None = None,
-) -> list[str]:
-    if file is not None:
-        raise UserError(
-            f"prompt.file={file} and finetune.method=textual_inversion: an image has the "
-            "template with the new token of its class as prompt. Leave the file out."
-        )
-    if "{class}" not in template:
-        raise UserError(
-            f"prompt.template={template!r} has no {{class}}, where textual inversion puts the new "
-            "token of a class"
-        )
-    return prompts.fill_template(template, [" ".join(own) for own in tokens])
-
-
-def _with_tokens(model: "StableDiffusion", tokens: Sequence[Sequence[str]]) -> "StableDiffusion":
-    from dreamda_jax.models.stable_diffusion import textual_inversion
-
-    names = [token for own in tokens for token in own]
-    if len(model.tokenizer) != model.vocabulary:
-        raise UserError(
-            f"tokenizer/ has {len(model.tokenizer):,} tokens and the text encoder knows "
-            f"{model.vocabulary:,}: new tokens have no place that both agree on"
-        )
-    tokenizer = textual_inversion.extended_tokenizer(model.tokenizer, names)
-    return model.with_vocabulary(model.vocabulary + len(names), tokenizer)
-
-
-def _check_room(
-    model: "StableDiffusion", tokens: Sequence[Sequence[str]], texts: Sequence[str]
-) -> None:
-    """Tokens behind the place where a prompt is cut would never be trained."""
-    for own, text, ids in zip(tokens, texts, model.tokenize(texts), strict=True):
-        if not set(model.tokenizer.convert_tokens_to_ids(list(own))) <= set(ids.tolist()):
-            raise UserError(
-                f"the prompt {text[:60]!r} … is longer than the text encoder's "
-                f"{model.num_tokens} tokens, and is cut before the last of its {len(own)} new "
-                "ones: give a smaller --config.finetune.num_vectors or a shorter "
-                "--config.prompt.template"
-            )
-
-
-def _adaptation(
-    job: Finetune,
-    model: "StableDiffusion",
-    tokens: Sequence[Sequence[str]],
-    label_names: Sequence[str],
-) -> "Adaptation":
+def _adaptation(job: Finetune, vocabulary: "Vocabulary") -> "Adaptation":
     from dreamda_jax.finetune.adaptation import full, low_rank, new_tokens
-    from dreamda_jax.models.stable_diffusion import textual_inversion
 
+    model = vocabulary.model
     if job.method == "full":
         return full(model, remat=job.remat)
     if job.method == "lora":
         return low_rank(model, rank=job.lora_rank, alpha=job.lora_alpha, remat=job.remat)
-    start_ids = [
-        textual_inversion.plain_ids(model.tokenizer, spoken_name(name))
-        for name, own in zip(label_names, tokens, strict=True)
-        for _ in own
-    ]
-    return new_tokens(model, start_ids=start_ids, remat=job.remat)
+    return new_tokens(model, start_ids=vocabulary.start_ids, remat=job.remat)

@@ -1,6 +1,6 @@
 """Sheets of pictures from fixed prompts and fixed noise, so that they can be compared over time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dreamda_jax.algorithms import random_key
 from dreamda_jax.data.drawing import INK, PAPER, drawable, fit, save_png, thumbnail
-from dreamda_jax.finetune.build import Finetuning
-from dreamda_jax.finetune.prepare import Prepared
 from dreamda_jax.finetune.programs import Programs
 from dreamda_jax.finetune.summary import divergence_advice
+from dreamda_jax.options.finetune import Finetune
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.loop import Diverged
 from dreamda_jax.runtime.state import TrainState
@@ -29,33 +28,42 @@ class Pictures:
     """Draws `samples/step-<n>.png`.
 
     Args:
-      parts: the job.
+      output: of the run.
       programs: compiled for it.
-      prepared: with the class prompts.
-      frozen: as the step's.
+      frozen: as the step's, and "vae".
+      prompts: one for each class.
+      text: contexts or token ids [p, ...].
+      text_rows: for each class the place of its prompt in `text`.
+      job: how many pictures, and from which noise.
+      latent_shape: of a picture.
     """
 
     def __init__(
-        self, parts: Finetuning, programs: Programs, prepared: Prepared, frozen: dict[str, Any]
+        self,
+        output: Path,
+        programs: Programs,
+        frozen: Mapping[str, Any],
+        *,
+        prompts: Sequence[str],
+        text: np.ndarray,
+        text_rows: Sequence[int],
+        job: Finetune,
+        latent_shape: tuple[int, ...],
     ) -> None:
-        self._parts, self._programs = parts, programs
-        self._frozen = {**frozen, "vae": prepared.vae}
-        classes = spread(parts.job.num_samples, len(parts.class_prompts))
-        self._prompts = [parts.class_prompts[label] for label in classes]
+        self._output, self._programs, self._frozen = output, programs, frozen
+        self._clip_norm = job.clip_norm
+        classes = spread(job.num_samples, len(prompts))
+        self._prompts = [prompts[label] for label in classes]
         # Padded so that all devices have as many.
         devices = programs.mesh.size
         padded = classes + [0] * (-len(classes) % devices)
-        self._text = prepared.text[[prepared.class_prompts[label] for label in padded]]
-        self._noise = np.array([self._draw_noise(place) for place in range(len(padded))])
-
-    def _draw_noise(self, place: int) -> np.ndarray:
-        shape = self._parts.model.latent_shape(self._parts.view.resolution)
-        key = jax.random.fold_in(random_key.key(self._parts.job.seed), place)
-        return np.asarray(jax.random.normal(key, shape, jnp.float32))
+        self._text = text[[text_rows[label] for label in padded]]
+        keys = [jax.random.fold_in(random_key.key(job.seed), place) for place in range(len(padded))]
+        self._noise = np.array([jax.random.normal(key, latent_shape, jnp.float32) for key in keys])
 
     def file(self, step: int) -> Path:
         """The sheet of a step."""
-        return self._parts.output / _DIRECTORY / f"step-{step:06d}.png"
+        return self._output / _DIRECTORY / f"step-{step:06d}.png"
 
     def draw(self, state: TrainState) -> dict[str, float]:
         """Writes the sheet of a state; there are no metrics of it.
@@ -72,7 +80,7 @@ class Pictures:
                 self._programs.pictures(self._frozen, trained, noise, text)
             )
             if not finite:
-                advice = divergence_advice(clip_norm=self._parts.job.clip_norm)
+                advice = divergence_advice(clip_norm=self._clip_norm)
                 raise Diverged(
                     f"training diverged: what the model of step {int(state.step):,} makes of a "
                     f"prompt are no numbers, and no checkpoint of it is kept. {advice}"

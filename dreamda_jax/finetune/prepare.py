@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import threading
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,18 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from dreamda_jax.data.files import staging
 from dreamda_jax.data.files.digests import file_digest
+from dreamda_jax.data.sources import Source
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune import inputs
-from dreamda_jax.finetune.build import Finetuning
+from dreamda_jax.finetune.adaptation import Adaptation
+from dreamda_jax.finetune.build import TrainingPrompts
 from dreamda_jax.finetune.inputs import Latents
 from dreamda_jax.finetune.programs import EMPTY
+from dreamda_jax.finetune.vocabulary import Vocabulary
 from dreamda_jax.models.stable_diffusion import loading
+from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.models.tokenizer import find_cut
 from dreamda_jax.models.weights.shards import shard_files
 from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.progress import Progress
+from dreamda_jax.runtime.sweep import View
 from dreamda_jax.types import Params
 
 
@@ -31,8 +37,8 @@ class Prepared(NamedTuple):
     Attributes:
       start: the networks that training starts from or leaves as they are, by name, split over the
         devices.
+      frozen: what the step is handed besides the state: networks by name, and `EMPTY`.
       vae: whole on every device.
-      empty: context [l, d] of the empty prompt.
       latents: of every image that can be decoded.
       prompts: for each of them the places of its prompts in `text`.
       class_prompts: for each class the place of its prompt.
@@ -40,16 +46,44 @@ class Prepared(NamedTuple):
     """
 
     start: dict[str, Params]
+    frozen: dict[str, Any]
     vae: Params
-    empty: np.ndarray
     latents: Latents
     prompts: list[list[int]]
     class_prompts: list[int]
     text: np.ndarray
 
 
-def prepare(parts: Finetuning, mesh: Mesh, stop: threading.Event) -> Prepared | None:
+def prepare(
+    source: Source,
+    model: StableDiffusion,
+    files: CheckpointFiles,
+    mesh: Mesh,
+    *,
+    adaptation: Adaptation,
+    vocabulary: Vocabulary,
+    prompts: TrainingPrompts,
+    view: View,
+    flip: bool,
+    batch_size: int,
+    cache: Path,
+    stop: threading.Event,
+) -> Prepared | None:
     """Loads the networks, computes latents and contexts or finds them in the cache.
+
+    Args:
+      source: the images.
+      model: the networks to start from.
+      files: theirs.
+      mesh: the devices.
+      adaptation: what is trained.
+      vocabulary: what prompts are encoded with.
+      prompts: of images and classes.
+      view: how images are read.
+      flip: whether mirror images are wanted.
+      batch_size: of the training; a set that is smaller is spoken of.
+      cache: of latents and contexts.
+      stop: ends it; what is done is kept.
 
     Returns:
       None if `stop` was set.
@@ -57,29 +91,29 @@ def prepare(parts: Finetuning, mesh: Mesh, stop: threading.Event) -> Prepared | 
     Raises:
       UserError: weights or images are missing or damaged, or the disk is full.
     """
-    job, model = parts.job, parts.model
-    load = functools.partial(_load, parts, mesh)
+    load = functools.partial(_load, model, files, mesh)
+    digest = functools.partial(_digest, files, dtype=model.dtype)
     vae = load("vae", split=False)
     latents = inputs.compute_latents(
-        parts.source,
+        source,
         model,
         {"vae": vae},
         mesh,
-        digest=_digest(parts, "vae"),
-        view=parts.view,
-        flip=job.flip,
-        cache=staging.local(job.cache),
+        digest=digest("vae"),
+        view=view,
+        flip=flip,
+        cache=cache,
         stop=stop,
     )
     if latents is None:
         return None
-    _check(parts, latents)
-    _report_untrained(parts, latents)
-    examples = (parts.source[int(place)] for place in latents.places)
-    own = [parts.choose_prompts.of_image(each.label, each.name, each.text) for each in examples]
-    table = inputs.list_prompts([*own, *([prompt] for prompt in parts.class_prompts)])
-    _report_cut(parts, table.texts[1:])  # without the empty one
-    with_tokens = parts.adaptation.takes_token_ids
+    _check(source, latents, batch_size)
+    _report_untrained(source, latents, vocabulary.tokens)
+    examples = (source[int(place)] for place in latents.places)
+    own = [prompts.choose.of_image(each.label, each.name, each.text) for each in examples]
+    table = inputs.list_prompts([*own, *([prompt] for prompt in prompts.of_classes)])
+    _report_cut(vocabulary.model, table.texts[1:])  # without the empty one
+    with_tokens = adaptation.takes_token_ids
     text_encoder = load("text_encoder", split=False)
     texts = [""] if with_tokens else table.texts
     with contextlib.closing(Progress(len(texts), unit="prompt")) as progress:
@@ -88,59 +122,63 @@ def prepare(parts: Finetuning, mesh: Mesh, stop: threading.Event) -> Prepared | 
             model,
             {"text_encoder": text_encoder},
             mesh,
-            digest=_digest(parts, "text_encoder"),
-            cache=staging.local(job.cache),
+            digest=digest("text_encoder"),
+            cache=cache,
             report=progress.add,
         )
-    start = {"unet": load("unet", split=True)}
-    if "text_encoder" in parts.adaptation.frozen:
+    trains_unet = "unet" not in adaptation.frozen
+    dtype = jnp.float32 if trains_unet else model.dtype
+    start = {"unet": load("unet", split=True, dtype=dtype)}
+    if "text_encoder" in adaptation.frozen:
         start["text_encoder"] = text_encoder
     return Prepared(
         start=start,
+        frozen={
+            **{name: start[name] for name in adaptation.frozen},
+            EMPTY: jnp.asarray(contexts[0], model.dtype),
+        },
         vae=vae,
-        empty=contexts[0],
         latents=latents,
         prompts=table.of_image[: len(own)],
         class_prompts=[places[0] for places in table.of_image[len(own) :]],
-        text=parts.text_model.tokenize(table.texts) if with_tokens else contexts,
+        text=vocabulary.model.tokenize(table.texts) if with_tokens else contexts,
     )
 
 
-def frozen_parameters(parts: Finetuning, prepared: Prepared) -> dict[str, Any]:
-    """What a step is handed besides the state."""
-    frozen: dict[str, Any] = {name: prepared.start[name] for name in parts.adaptation.frozen}
-    frozen[EMPTY] = jnp.asarray(prepared.empty, parts.model.dtype)
-    return frozen
-
-
-def _load(parts: Finetuning, mesh: Mesh, name: str, *, split: bool) -> Params:
-    """A network, tensor by tensor; in float32 if it is what is trained."""
+def _load(
+    model: StableDiffusion,
+    files: CheckpointFiles,
+    mesh: Mesh,
+    name: str,
+    *,
+    split: bool,
+    dtype: Any = None,
+) -> Params:
+    """A network, tensor by tensor; in the model's dtype if none is given."""
 
     def place(array: np.ndarray) -> jax.Array:
         whole = devices.replicated(mesh)
         return devices.place(array, devices.state_sharding(mesh, array) if split else whole)
 
-    trained = name == "unet" and "unet" not in parts.adaptation.frozen
-    dtype = jnp.float32 if trained else parts.model.dtype
-    return loading.load_component(parts.model, parts.files, name, dtype=dtype, place=place)
+    return loading.load_component(model, files, name, dtype=dtype or model.dtype, place=place)
 
 
-def _digest(parts: Finetuning, name: str) -> str:
+def _digest(files: CheckpointFiles, name: str, *, dtype: Any) -> str:
     """Of a network's files and of the dtype it computes in; of the text encoder the tokenizer's."""
-    component = getattr(parts.files, name)
-    files = [component.config, *shard_files(component.weights)]
+    component = getattr(files, name)
+    read = [component.config, *shard_files(component.weights)]
     if name == "text_encoder":
-        files += sorted(file for file in parts.files.tokenizer.iterdir() if file.is_file())
-    return inputs.digest_of(file_digest(files), jnp.dtype(parts.model.dtype).name)
+        read += sorted(file for file in files.tokenizer.iterdir() if file.is_file())
+    return inputs.digest_of(file_digest(read), jnp.dtype(dtype).name)
 
 
-def _check(parts: Finetuning, latents: Latents) -> None:
-    count, total, batch = len(latents.places), len(parts.source), parts.job.batch_size
+def _check(source: Source, latents: Latents, batch: int) -> None:
+    count, total = len(latents.places), len(source)
     if not count:
-        raise UserError(f"none of the {total:,} images of {parts.source.name} can be decoded")
+        raise UserError(f"none of the {total:,} images of {source.name} can be decoded")
     if count < total:
         broken = sorted(set(range(total)) - set(latents.places.tolist()))
-        named = ", ".join(parts.source[place].name for place in broken[:3])
+        named = ", ".join(source[place].name for place in broken[:3])
         more = ", …" if len(broken) > 3 else ""
         print(f"note        {len(broken):,} of {total:,} images cannot be decoded: {named}{more}")
     if count < batch:
@@ -151,17 +189,17 @@ def _check(parts: Finetuning, latents: Latents) -> None:
         )
 
 
-def _report_untrained(parts: Finetuning, latents: Latents) -> None:
-    seen = {parts.source[int(place)].label for place in latents.places} if parts.tokens else set()
-    for label, own in enumerate(parts.tokens):
+def _report_untrained(source: Source, latents: Latents, tokens: list[list[str]]) -> None:
+    seen = {source[int(place)].label for place in latents.places} if tokens else set()
+    for label, own in enumerate(tokens):
         if label not in seen:
-            name = parts.source.label_names[label]
+            name = source.label_names[label]
             print(f"note        class {name!r} has no image: {own[0]} stays as it begins")
 
 
-def _report_cut(parts: Finetuning, texts: list[str]) -> None:
-    length = parts.text_model.num_tokens
-    cut = find_cut(parts.text_model.tokenizer, texts, length=length)
+def _report_cut(model: StableDiffusion, texts: list[str]) -> None:
+    length = model.num_tokens
+    cut = find_cut(model.tokenizer, texts, length=length)
     if cut:
         print(
             f"note        {len(cut):,} of {len(texts):,} prompts are longer than the text "

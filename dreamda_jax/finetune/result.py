@@ -13,11 +13,14 @@ from dreamda_jax.data.files import atomic, json_text
 from dreamda_jax.data.files.digests import sha256_of
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune.adaptation import EMBEDDINGS
-from dreamda_jax.finetune.build import Finetuning
+from dreamda_jax.finetune.vocabulary import Vocabulary
 from dreamda_jax.models.clip.config import with_vocabulary
 from dreamda_jax.models.stable_diffusion import adapter_files, loading, lora, textual_inversion
+from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles
 from dreamda_jax.models.stable_diffusion.checkpoint_writer import write_checkpoint
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.models.weights.hub import read_json
+from dreamda_jax.options.finetune import Finetune
 from dreamda_jax.types import Params
 
 PROMPTS = "prompts.jsonl"
@@ -54,27 +57,38 @@ def is_complete(output: Path, *, num_steps: int) -> bool:
     return not wrong
 
 
-def write_result(parts: Finetuning, trained: Params, measured: Mapping[str, Any]) -> str:
-    """Writes the checkpoint into `parts.output`, and last of all `result.json`.
+def write_result(
+    output: Path,
+    trained: Params,
+    model: StableDiffusion,
+    files: CheckpointFiles,
+    *,
+    job: Finetune,
+    vocabulary: Vocabulary,
+    class_prompts: Mapping[str, str],
+    scheduler: Mapping[str, Any],
+    told: Mapping[str, Any],
+) -> None:
+    """Writes the checkpoint into a directory, and last of all `result.json`.
 
     Args:
-      parts: the job.
-      trained: parameters of its adaptation, float32 numpy.
-      measured: to be told in `result.json`.
-
-    Returns:
-      What to add to a `generate` command to use it.
+      output: the directory.
+      trained: parameters of the job's adaptation, float32 numpy.
+      model: the networks that it started from.
+      files: theirs.
+      job: how they were trained.
+      vocabulary: what prompts were encoded with.
+      class_prompts: by class the prompt it was trained with.
+      scheduler: fields of the noise schedule that were given.
+      told: what else `result.json` is to tell.
 
     Raises:
       UserError: the disk is full.
     """
-    job, output = parts.job, parts.output
     for directory in (output, *(output / part for part in _PARTS)):
         atomic.remove_leftovers(directory)  # of a process that was killed while it wrote
     on_host: Any = np.asarray  # nothing here is computed on a device
-    load = functools.partial(
-        loading.load_component, parts.model, parts.files, dtype=jnp.float32, place=on_host
-    )
+    load = functools.partial(loading.load_component, model, files, dtype=jnp.float32, place=on_host)
     changed: dict[str, Params] = {}
     replaced: dict[str, Any] = {}
     if job.method == "full":
@@ -85,34 +99,33 @@ def write_result(parts: Finetuning, trained: Params, measured: Mapping[str, Any]
         changed["unet"] = lora.merge(load("unet"), trained, scale=scale)
     else:
         rows: Any = trained[EMBEDDINGS]
-        adapter_files.write_tokens(output, parts.tokens, rows)
+        adapter_files.write_tokens(output, vocabulary.tokens, rows)
         changed["text_encoder"] = textual_inversion.with_rows(load("text_encoder"), rows)
-        replaced["tokenizer"] = parts.text_model.tokenizer
-        config = read_json(parts.files.text_encoder.config)
-        replaced["text_config"] = with_vocabulary(config, parts.text_model.vocabulary)
-        lines = adapter_files.class_prompt_lines(parts.source.label_names, parts.class_prompts)
+        replaced["tokenizer"] = vocabulary.model.tokenizer
+        config = read_json(files.text_encoder.config)
+        replaced["text_config"] = with_vocabulary(config, vocabulary.model.vocabulary)
+        lines = adapter_files.class_prompt_lines(tuple(class_prompts), [*class_prompts.values()])
         atomic.write_atomically(output / PROMPTS, lines)
-    replaced["scheduler"] = parts.checkpoint.scheduler.given
-    write_checkpoint(output, parts.files, changed=changed, load=load, **replaced)
-    content = {
-        **measured,
-        "started_from": parts.checkpoint.path,
-        "use": _use(parts),
-        "sha256": _sums(output),
-    }
+    replaced["scheduler"] = scheduler
+    write_checkpoint(output, files, changed=changed, load=load, **replaced)
+    content = {**told, "sha256": _sums(output)}
     atomic.write_atomically(output / RESULT, atomic.to_json(content))
-    return _use(parts)
 
 
-def _use(parts: Finetuning) -> str:
-    """The model, and the prompts that it was trained with."""
-    arguments = {"model.path": str(parts.output)}
-    if parts.job.method == "textual_inversion":
-        arguments["prompt.file"] = str(parts.output / PROMPTS)
+def arguments_of(output: Path, job: Finetune, prompt: Mapping[str, Any]) -> str:
+    """What to add to a `generate` command: the model, and the prompts that it was trained with.
+
+    Args:
+      output: where the result lies.
+      job: how it was trained.
+      prompt: section "prompt".
+    """
+    arguments = {"model.path": str(output)}
+    if job.method == "textual_inversion":
+        arguments["prompt.file"] = str(output / PROMPTS)
     else:
-        given = parts.settings["prompt"]
-        arguments |= {f"prompt.{name}": value for name, value in given.items() if value}
-    arguments["output.path"] = f"{parts.output}_set"
+        arguments |= {f"prompt.{name}": value for name, value in prompt.items() if value}
+    arguments["output.path"] = f"{output}_set"
     return " ".join(f"--config.{name}={shlex.quote(arguments[name])}" for name in arguments)
 
 

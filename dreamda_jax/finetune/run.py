@@ -1,11 +1,11 @@
-"""A fine-tuning from the weights it starts from to the checkpoint it leaves."""
+"""A fine-tuning from the weights it starts from to the parameters that are trained."""
 
 import contextlib
 import functools
 import threading
-import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,94 +14,122 @@ from dreamda_jax.algorithms import random_key
 from dreamda_jax.data.files import atomic
 from dreamda_jax.errors import UserError
 from dreamda_jax.finetune import summary
-from dreamda_jax.finetune.build import Finetuning
+from dreamda_jax.finetune.adaptation import Adaptation
 from dreamda_jax.finetune.inputs import finetuning_batches
 from dreamda_jax.finetune.loss import Batch
 from dreamda_jax.finetune.pictures import Pictures
-from dreamda_jax.finetune.prepare import Prepared, frozen_parameters, prepare
+from dreamda_jax.finetune.prepare import Prepared
 from dreamda_jax.finetune.programs import Programs
-from dreamda_jax.finetune.result import write_result
 from dreamda_jax.models.stable_diffusion import checkpoint_files
+from dreamda_jax.models.stable_diffusion.checkpoint_files import CheckpointFiles
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
+from dreamda_jax.options.finetune import Finetune
 from dreamda_jax.runtime import devices, forecast, program_notes
 from dreamda_jax.runtime.fit import fit
 from dreamda_jax.runtime.log import read_log
-from dreamda_jax.runtime.loop import Diverged, Fitted
+from dreamda_jax.runtime.loop import Diverged
 from dreamda_jax.types import Params
 
 _IMAGES = "images.json"
 
 
-def open_programs(parts: Finetuning) -> Programs:
+def open_programs(model: StableDiffusion, adaptation: Adaptation, job: Finetune) -> Programs:
     """The compiled functions of a job over all its devices.
 
     Raises:
       UserError: the number of devices is no multiple of `fsdp`.
     """
-    mesh = devices.training_mesh(parts.job.fsdp or devices.device_count())
-    return Programs(parts.model, parts.adaptation, parts.job, mesh)
+    mesh = devices.training_mesh(job.fsdp or devices.device_count())
+    return Programs(model, adaptation, job, mesh)
 
 
-def notes_of(parts: Finetuning) -> program_notes.ProgramNotes:
+def notes_of(
+    job: Finetune, files: CheckpointFiles, *, dtype: str, resolution: int
+) -> program_notes.ProgramNotes:
     """What earlier runs left word of the step, which takes as long at any learning rate."""
     names = ("method", "batch_size", "accumulation", "remat", "fsdp", "lora_rank", "num_vectors")
     depends_on = {
-        "networks": checkpoint_files.config_digest(parts.files),
-        "dtype": parts.checkpoint.dtype,
-        "resolution": parts.view.resolution,
-        "job": {name: getattr(parts.job, name) for name in names},
+        "networks": checkpoint_files.config_digest(files),
+        "dtype": dtype,
+        "resolution": resolution,
+        "job": {name: getattr(job, name) for name in names},
     }
     return program_notes.notes_of("finetune", depends_on)
 
 
-def time_of_steps(parts: Finetuning, *, step_flops: float) -> forecast.Forecast | None:
+def time_of_steps(
+    notes: program_notes.ProgramNotes, *, num_steps: int, step_flops: float, dtype: str
+) -> forecast.Forecast | None:
     """How long the training will take, with its pictures; what an earlier run did counts again.
 
     Args:
-      parts: the checked configuration.
+      notes: see `notes_of`.
+      num_steps: of the training.
       step_flops: of a step, with its share of the pictures.
+      dtype: of the networks.
     """
-    each, count = notes_of(parts).seconds_each, parts.job.num_steps
+    each = notes.seconds_each
     if each is not None:
-        return forecast.from_last_run(each, unit="step", count=count)
+        return forecast.from_last_run(each, unit="step", count=num_steps)
     return forecast.from_operations(
         step_flops,
         unit="step",
-        count=count,
-        dtype=parts.checkpoint.dtype,
+        count=num_steps,
+        dtype=dtype,
         num_devices=devices.device_count(),
     )
 
 
-def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> str | None:
-    """Trains, or goes on training, and writes the result.
+class Trained(NamedTuple):
+    """What a training has come to.
+
+    Attributes:
+      params: the trained parameters, float32 numpy.
+      loss: the last that was logged, by the first process alone.
+      rate: images per second of training alone; None: not measured.
+    """
+
+    params: Params
+    loss: float | None
+    rate: float | None
+
+
+def train(
+    output: Path,
+    job: Finetune,
+    programs: Programs,
+    prepared: Prepared,
+    pictures: Pictures,
+    *,
+    notes: program_notes.ProgramNotes,
+    stop: threading.Event,
+) -> Trained | None:
+    """Trains, or goes on training.
 
     Args:
-      parts: the checked configuration.
+      output: the directory of the run.
+      job: how to train.
       programs: compiled for it.
+      prepared: what is trained on; the networks that the step does not need are dropped.
+      pictures: drawn along the way.
+      notes: of the step.
       stop: ends it after the step at hand, saved.
 
     Returns:
-      The closing lines; None if `stop` was set before the last step.
+      None if `stop` was set before the last step.
 
     Raises:
-      UserError: training diverged, images or weights are missing or damaged, the disk is full.
+      UserError: training diverged, or the disk is full.
     """
-    job, started = parts.job, time.monotonic()
-    prepared = prepare(parts, programs.mesh, stop)
-    if prepared is None:
-        return None
-    _refuse_changed_images(parts.output, prepared.latents.digest)
     state = programs.first_state(prepared.start)
-    frozen = frozen_parameters(parts, prepared)
-    pictures = Pictures(parts, programs, prepared, frozen)
     if not pictures.file(0).exists():
         pictures.draw(state)
-    for name in set(prepared.start) - set(frozen):
+    for name in set(prepared.start) - set(prepared.frozen):
         del prepared.start[name]  # the state holds a copy, and it is large
-    step = functools.partial(programs.step, frozen, random_key.key(job.seed))
-    batches = functools.partial(_batches, parts, programs, prepared)
+    step = functools.partial(programs.step, prepared.frozen, random_key.key(job.seed))
+    batches = functools.partial(_batches, job, programs.mesh, prepared)
     fitted = fit(
-        parts.output,
+        output,
         state,
         step,
         batches,
@@ -115,7 +143,7 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
         describe=lambda means: f"loss {means['loss']:.4f}, mse {means['mse']:.4f}",
         advice=summary.divergence_advice(clip_norm=job.clip_norm),
         stop=stop,
-        notes=notes_of(parts),
+        notes=notes,
     )
     if not fitted.finished:
         return None
@@ -127,11 +155,19 @@ def finetune(parts: Finetuning, programs: Programs, stop: threading.Event) -> st
     if not all(np.isfinite(array).all() for array in (*last, *jax.tree.leaves(trained))):
         advice = summary.divergence_advice(clip_norm=job.clip_norm)
         raise Diverged(f"training diverged at its last step, {job.num_steps:,}. {advice}")
-    return _conclude(parts, pictures, fitted, trained, seconds=time.monotonic() - started)
+    return Trained(
+        params=trained,
+        loss=read_log(output)[-1]["train/loss"] if not devices.process_index() else None,
+        rate=fitted.images / fitted.seconds if fitted.seconds else None,
+    )
 
 
-def _refuse_changed_images(output: Path, digest: str) -> None:
-    """The settings know names and labels; these are the bytes."""
+def refuse_changed_images(output: Path, digest: str) -> None:
+    """The settings know names and labels; these are the bytes.
+
+    Raises:
+      UserError: a run that has a checkpoint was begun with other images.
+    """
     output.mkdir(parents=True, exist_ok=True)
     file, content = output / _IMAGES, atomic.to_json({"sha256": digest})
     if atomic.create_if_absent(file, content) or file.read_bytes() == content:
@@ -145,42 +181,20 @@ def _refuse_changed_images(output: Path, digest: str) -> None:
 
 
 def _batches(
-    parts: Finetuning, programs: Programs, prepared: Prepared, start_step: int
+    job: Finetune, mesh: jax.sharding.Mesh, prepared: Prepared, start_step: int
 ) -> Generator[Batch, None, None]:
     batches = finetuning_batches(
         prepared.latents,
         prepared.prompts,
         prepared.text,
-        batch_size=parts.job.batch_size,
-        seed=parts.job.seed,
-        sample_posterior=parts.job.sample_posterior,
+        batch_size=job.batch_size,
+        seed=job.seed,
+        sample_posterior=job.sample_posterior,
         start_step=start_step,
-        num_steps=parts.job.num_steps,
+        num_steps=job.num_steps,
         host_index=devices.process_index(),
         host_count=devices.process_count(),
     )
     with contextlib.closing(batches):
         for batch in batches:
-            yield devices.global_rows(programs.mesh, batch)
-
-
-def _conclude(
-    parts: Finetuning, pictures: Pictures, fitted: Fitted, trained: Params, *, seconds: float
-) -> str:
-    arguments, sheet = "", pictures.file(parts.job.num_steps)
-    rate = fitted.images / fitted.seconds if fitted.seconds else None
-    if devices.process_index() == 0:
-        measured = {
-            "steps": parts.job.num_steps,
-            "loss": read_log(parts.output)[-1]["train/loss"],
-            "images_per_second": rate,
-            "seconds_of_last_process": seconds,
-        }
-        arguments = write_result(parts, trained, measured)
-    return summary.end(
-        parts.output,
-        seconds=seconds,
-        rate=rate,
-        sheet=sheet if sheet.exists() else None,
-        next_=arguments,
-    )
+            yield devices.global_rows(mesh, batch)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dreamda_jax.data.sources import Source
 from dreamda_jax.data.sources.overview import overview
+from dreamda_jax.finetune.cost import Cost
 from dreamda_jax.options.finetune import Finetune
 from dreamda_jax.runtime import forecast
 from dreamda_jax.runtime.readable import readable_bytes, readable_flops
@@ -12,79 +13,60 @@ _LABEL_WIDTH = 12
 
 
 def start(
+    job: Finetune,
+    cost: Cost,
     *,
     devices: str,
     fsdp: int,
     model: str,
-    method: str,
+    prediction_type: str,
     num_trained: int,
-    num_images: int,
     source: Source,
     resolution: int,
-    num_steps: int,
-    batch_size: int,
-    accumulation: int,
-    optimizer: str,
-    weighting: str,
-    warmup_steps: int,
-    image_flops: float,
-    num_sheets: int,
-    sheet_flops: float,
     time: forecast.Forecast | None,
-    num_bytes: int,
-    output: str,
 ) -> str:
     """What is about to be trained, on what, and at what cost.
 
     Args:
+      job: how.
+      cost: of it.
       devices: in words.
       fsdp: over how many of them the state is split.
       model: path and dtype of the model to start from.
-      method: in words.
+      prediction_type: of its U-Net.
       num_trained: trained parameters.
-      num_images: of the training set.
       source: the training set.
       resolution: side of the images.
-      num_steps: optimizer steps.
-      batch_size: images of a step, over all devices.
-      accumulation: portions of a batch.
-      optimizer: in words.
-      weighting: of noise levels, in words.
-      warmup_steps: of the learning rate.
-      image_flops: of training the U-Net on one image.
-      num_sheets: of pictures, over the whole training.
-      sheet_flops: of one of them.
       time: of the training with its pictures.
-      num_bytes: that checkpoints and result may take.
-      output: the directory.
     """
     split = f", state split over {fsdp}" if fsdp > 1 else ""
-    portions = f" in {accumulation} portions" if accumulation > 1 else ""
+    portions = f" in {job.accumulation} portions" if job.accumulation > 1 else ""
     millions = num_trained / 1e6
     trained = f"{millions:.3g} million" if millions >= 0.1 else f"{num_trained:,}"
-    training, pictures = image_flops * num_steps * batch_size, sheet_flops * num_sheets
-    cost = f"about {readable_flops(training)}"
-    if num_sheets:
-        cost += f", and {readable_flops(pictures)} for {num_sheets:,} sheets of pictures"
+    training = cost.image_flops * job.num_steps * job.batch_size
+    words = f"about {readable_flops(training)}"
+    if cost.num_sheets:
+        pictures = readable_flops(cost.sheet_flops * cost.num_sheets)
+        words += f", and {pictures} for {cost.num_sheets:,} sheets of pictures"
     lines = [
         f"devices     {devices}{split}",
         f"model       {model}",
-        f"method      {method}, {trained} trained parameters",
-        f"data        {num_images:,} images of {len(source.label_names)} classes, "
+        f"method      {job.method.replace('_', ' ')}, {trained} trained parameters",
+        f"data        {len(source):,} images of {len(source.label_names)} classes, "
         f"{resolution}x{resolution}",
         *overview(source, label_width=_LABEL_WIDTH),
-        f"steps       {num_steps:,}, batches of {batch_size:,}{portions}, "
-        f"{num_steps * batch_size / num_images:,.1f} epochs",
-        f"optimizer   {optimizer}",
-        f"loss        {weighting}",
-        f"cost        {cost}",
+        f"steps       {job.num_steps:,}, batches of {job.batch_size:,}{portions}, "
+        f"{job.num_steps * job.batch_size / len(source):,.1f} epochs",
+        f"optimizer   adamw, learning rate {job.peak_learning_rate:g}, {job.schedule}",
+        f"loss        {prediction_type}, {weighting(job)}",
+        f"cost        {words}",
         *forecast.lines(time, label_width=_LABEL_WIDTH),
-        f"output      {output}, at most about {readable_bytes(num_bytes)}",
+        f"output      {job.output}, at most about {readable_bytes(cost.num_bytes)}",
     ]
-    if warmup_steps >= num_steps:
+    if job.warmup_steps >= job.num_steps:
         lines.append(
-            f"note        the warm-up of {warmup_steps:,} steps is not over in {num_steps:,}: the "
-            "learning rate never reaches its peak"
+            f"note        the warm-up of {job.warmup_steps:,} steps is not over in "
+            f"{job.num_steps:,}: the learning rate never reaches its peak"
         )
     return "\n".join(lines)
 

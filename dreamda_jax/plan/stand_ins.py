@@ -3,8 +3,9 @@
 A plan needs neither weights nor images, only shapes and numbers of them.
 """
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 from dreamda_jax.data import sources
@@ -52,6 +53,40 @@ class StandIn:
         return "stand-in"
 
 
+class StandInTokenizer:
+    """So many tokens, of which a text is one; learns new ones, as a tokenizer does."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self._known = vocabulary
+        self._new: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return self._known + len(self._new)
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> "StandInIds":
+        """One token of a text, without begin and end."""
+        return StandInIds([0])
+
+    def get_vocab(self) -> dict[str, int]:
+        """The new tokens; what a checkpoint that is not here has been taught is not known."""
+        return self._new
+
+    def add_tokens(self, tokens: Sequence[str]) -> None:
+        """Gives them the ids after all others, in their order."""
+        for token in tokens:
+            self._new[token] = len(self)
+
+    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
+        """The ids of new tokens."""
+        return [self._new[token] for token in tokens]
+
+
+class StandInIds(NamedTuple):
+    """What a tokenizer makes of a text."""
+
+    input_ids: list[int]
+
+
 class Opened(NamedTuple):
     """A model or an image set, and what was assumed about it."""
 
@@ -83,6 +118,13 @@ def open_networks(checkpoint: Model) -> Opened:
         there = _networks(known[1], checkpoint.dtype, given)
         return Opened(there, [f"the networks of {known[0]}: {path} is not here"])
     return Opened(loading.open_model(files, dtype=checkpoint.dtype, scheduler=given), [])
+
+
+def with_tokenizer(model: StableDiffusion) -> StableDiffusion:
+    """The same networks; those of a checkpoint that is not here with a `StandInTokenizer`."""
+    if model.tokenizer is not None:
+        return model
+    return dataclasses.replace(model, tokenizer=StandInTokenizer(model.vocabulary))
 
 
 def open_images(

@@ -14,17 +14,12 @@ written nowhere. Run the same command again to continue a job that was interrupt
 import contextlib
 import functools
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
 from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
-
-if TYPE_CHECKING:  # what they import takes time that --help should not cost
-    from dreamda_jax.prompts.build import Prompting
-    from dreamda_jax.prompts.store import Store
-    from dreamda_jax.prompts.writer import Writer
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
@@ -39,7 +34,8 @@ def main() -> int:
 
 
 def _prompts(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> int | None:
-    from dreamda_jax.prompts import build, store, summary
+    from dreamda_jax.prompts import build, fill, store, summary
+    from dreamda_jax.runtime.progress import Progress
 
     parts = build.prompting(config)
     options, output = parts.options, parts.output
@@ -62,37 +58,27 @@ def _prompts(config: dict[str, Any], dry_run: bool, stop: threading.Event) -> in
     if dry_run:
         return 0
     with store.open_store(output, parts.settings, parts.label_names) as opened:
-        return _fill(parts, opened, writer, stop)
-
-
-def _fill(
-    parts: "Prompting", opened: "Store", writer: "Writer", stop: threading.Event
-) -> int | None:
-    from dreamda_jax.prompts import fill, summary
-    from dreamda_jax.runtime.progress import Progress
-
-    options = parts.options
-    wanted = options.per_class * len(parts.label_names)
-    done = sum(min(len(texts), options.per_class) for texts in opened.accepted.values())
-    with contextlib.closing(Progress(wanted, done, unit="description")) as progress:
-        outcome = fill.fill(
-            opened,
-            writer,
-            parts.validator,
-            per_class=options.per_class,
-            batch=options.batch,
-            max_misses=options.max_attempts,
-            stop=stop,
-            progress=progress,
-        )
-    if outcome.stopped:
-        return None
-    missing = fill.lacking(opened, options.per_class)
-    if missing:
-        raise summary.unfinished(
-            outcome, missing, output=parts.output, max_attempts=options.max_attempts
-        )
-    print(summary.end(outcome, opened.accepted, output=parts.output, per_class=options.per_class))
+        wanted = options.per_class * len(parts.label_names)
+        done = sum(min(len(texts), options.per_class) for texts in opened.accepted.values())
+        with contextlib.closing(Progress(wanted, done, unit="description")) as progress:
+            outcome = fill.fill(
+                opened,
+                writer,
+                parts.validator,
+                per_class=options.per_class,
+                batch=options.batch,
+                max_misses=options.max_attempts,
+                stop=stop,
+                progress=progress,
+            )
+        if outcome.stopped:
+            return None
+        missing = fill.lacking(opened, options.per_class)
+        if missing:
+            raise summary.unfinished(
+                outcome, missing, output=output, max_attempts=options.max_attempts
+            )
+        print(summary.end(outcome, opened.accepted, output=output, per_class=options.per_class))
     return 0
 
 

@@ -76,7 +76,13 @@ def prompting(config: Mapping[str, Any]) -> Prompting:
         label_names = tuple(source.label_names)
     output = Path(options.output).expanduser()
     validator = Validator(label_names, min_words=options.min_words, max_words=options.max_words)
-    return Prompting(options, label_names, output, validator, _settings(options, label_names))
+    return Prompting(
+        options=options,
+        label_names=label_names,
+        output=output,
+        validator=validator,
+        settings=_settings(options, label_names),
+    )
 
 
 def open_writer(options: Prompts, stop: threading.Event) -> Writer:
@@ -85,9 +91,8 @@ def open_writer(options: Prompts, stop: threading.Event) -> Writer:
     Raises:
       UserError: the key or the file of attributes cannot be used.
     """
-    if options.writer == "template":
+    if options.writer == "template" or options.model is None:  # "chat" has one
         return _sufficient(open_expander(options.attributes, seed=options.seed), options)
-    assert options.model is not None  # `Prompts` demands one for "chat"
     client = ChatClient(
         options.base_url,
         options.model,

@@ -28,7 +28,7 @@ from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # what --help should not wait for
-    from dreamda_jax.reproduce.build import Study
+    from dreamda_jax.reproduce import build, run
 
 command_line.define_config_flag()
 command_line.define_dry_run_flag()
@@ -56,32 +56,25 @@ _TRAIN = flags.DEFINE_bool(
 
 def main() -> int:
     """Runs the study so that Ctrl-C and SIGTERM leave something to continue from."""
-    from dreamda_jax.reproduce import build, cells, results
+    from dreamda_jax.reproduce import build, cells
     from dreamda_jax.runtime import interrupt
 
     config = command_line.read_config()
     if _STUDY.value is None:
         raise UserError("no study given: add --study=sites, scales, methods or steps")
     argv = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
-    study = build.study(
-        config,
-        build.Flags(
-            study=_STUDY.value,
-            file=config_flags.get_config_filename(flags.FLAGS["config"]),
-            overrides=cells.given_overrides(argv),
-            output=_OUTPUT.value,
-            cells=_CELLS.value,
-            scales=_SCALES.value,
-            sites=_SITES.value,
-            num_runs=_NUM_RUNS.value,
-            train=_TRAIN.value,
-        ),
-        resolve=_resolve,
+    given = build.Flags(
+        study=_STUDY.value,
+        file=config_flags.get_config_filename(flags.FLAGS["config"]),
+        overrides=cells.given_overrides(argv),
+        output=_OUTPUT.value,
+        cells=_CELLS.value,
+        scales=_SCALES.value,
+        sites=_SITES.value,
+        num_runs=_NUM_RUNS.value,
+        train=_TRAIN.value,
     )
-    if flags.FLAGS.dry_run:
-        print(results.preview(study))
-        return 0
-    return interrupt.exit_code(functools.partial(_reproduce, study))
+    return interrupt.exit_code(functools.partial(_reproduce, config, given, flags.FLAGS.dry_run))
 
 
 def _resolve(file: str) -> dict[str, Any]:
@@ -94,26 +87,54 @@ def _resolve(file: str) -> dict[str, Any]:
         ) from error
 
 
-def _reproduce(study: "Study", stop: threading.Event) -> int | None:
+def _reproduce(
+    config: dict[str, Any], given: "build.Flags", dry_run: bool, stop: threading.Event
+) -> int | None:
     from dreamda_jax.data.files import run_directory
-    from dreamda_jax.reproduce import progress, results, run
+    from dreamda_jax.reproduce import build, progress, results, run
 
-    output = study.setup.output
-    settings = {"study": study.name, "config": study.config}
+    study = build.study(config, given, resolve=_resolve)
+    setup, output = study.setup, study.setup.output
+    if dry_run:
+        print(
+            results.preview(
+                study.chosen,
+                setup,
+                num_seeds=len(study.seeds),
+                num_variants=study.num_variants,
+            )
+        )
+        return 0
+    settings = {"study": study.name, "config": config}
     # A new option counts as what this version's configuration says of it.
     defaults = {"config": _resolve(study.file)}
     continues = run_directory.is_continued(output, settings, defaults=defaults)
-    progress.renew(study.cells, study.setup, continues=continues)
+    progress.renew(study.cells, setup, continues=continues)
+
+    write = functools.partial(
+        results.write_results,
+        study.cells,
+        setup,
+        study=study.name,
+        file=study.file,
+        num_steps=study.num_steps,
+    )
 
     def after_cell(failures: "run.Failures") -> None:
-        results.write_results(study, failures)
-        print(f"time        {progress.time_left(study.chosen, study.setup)}", flush=True)
+        write(failures)
+        print(f"time        {progress.time_left(study.chosen, setup)}", flush=True)
 
-    print(f"time        {progress.time_left(study.chosen, study.setup)}", flush=True)
+    print(f"time        {progress.time_left(study.chosen, setup)}", flush=True)
     with run_directory.open_run(output, settings, defaults=defaults):
-        outcome = run.run_cells(study.chosen, study.setup, stop, after_cell)
-        written = results.write_results(study, outcome.failures)
-        pictures = results.draw_pictures(study, written)
+        outcome = run.run_cells(study.chosen, setup, stop, after_cell)
+        written = write(outcome.failures)
+        pictures = results.draw_pictures(
+            output,
+            written,
+            seeds=study.seeds,
+            image=study.image,
+            num_steps=study.num_steps,
+        )
     print(results.text_table(written) if written["cells"] else "no cell is finished yet")
     for name in (results.RESULTS, results.PAGE, *pictures):
         print(f"look at     {output / name}")

@@ -59,7 +59,7 @@ class Study(NamedTuple):
       seeds: the real images, by the sets' seed ids.
       image: how they become squares.
       num_variants: of each, in a set.
-      config: the whole configuration.
+      num_steps: of a training; None: counted in epochs.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Study(NamedTuple):
     seeds: sources.Source
     image: Image
     num_variants: int
-    config: dict[str, Any]
+    num_steps: int | None
 
 
 def study(
@@ -110,15 +110,15 @@ def study(
     )
     given = "synthesis.num_variants" in overridden_fields(flags.overrides)
     return Study(
-        flags.study,
-        flags.file,
-        setup,
-        cells,
-        _chosen(cells, flags.cells, setup),
-        seeds,
-        image,
-        synthesis.num_variants if given else EXPANSION,
-        config,
+        name=flags.study,
+        file=flags.file,
+        setup=setup,
+        cells=cells,
+        chosen=_chosen(cells, flags.cells, setup),
+        seeds=seeds,
+        image=image,
+        num_variants=synthesis.num_variants if given else EXPANSION,
+        num_steps=config["train"].get("num_steps"),
     )
 
 

@@ -8,13 +8,15 @@ DIR/noise_scale.png      of --study=scales, figures against σ_h
 
 import datetime
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dreamda_jax.data.files import atomic, run_settings
+from dreamda_jax.data.sources import Source
+from dreamda_jax.options.synthesis import Image as ImageOptions
 from dreamda_jax.printable import shown
 from dreamda_jax.reproduce import numbers, progress, table
-from dreamda_jax.reproduce.build import Study
-from dreamda_jax.reproduce.cells import wanted_stages
+from dreamda_jax.reproduce.cells import Cell, Setup, wanted_stages
 from dreamda_jax.reproduce.comparison_sheet import comparison_sheet
 from dreamda_jax.reproduce.run import Failures
 from dreamda_jax.reproduce.scale_plot import scale_plot
@@ -28,11 +30,23 @@ _TITLES = {
 }
 
 
-def write_results(study: Study, failures: Failures) -> dict[str, Any]:
+def write_results(
+    cells: Sequence[Cell],
+    setup: Setup,
+    failures: Failures,
+    *,
+    study: str,
+    file: str,
+    num_steps: int | None,
+) -> dict[str, Any]:
     """Writes results.json and results.md of what is finished so far.
 
     Args:
-      study: all its cells are looked for, those that were not to run now included.
+      cells: all of the study, those that were not to run now included.
+      setup: of the study.
+      study: its name.
+      file: of the configuration.
+      num_steps: of a training.
       failures: of this run of the command.
 
     Returns:
@@ -41,14 +55,13 @@ def write_results(study: Study, failures: Failures) -> dict[str, Any]:
     Raises:
       UserError: a result is damaged, or the disk is full.
     """
-    setup = study.setup
-    rows = [row for cell in study.cells if (row := numbers.read_cell(cell, setup, failures))]
+    rows = [row for cell in cells if (row := numbers.read_cell(cell, setup, failures))]
     results = {
         "format": 1,
-        "study": study.name,
+        "study": study,
         "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": run_settings.software_versions(),
-        "config": study.file,
+        "config": file,
         "overrides": list(setup.overrides),
         "oracle": setup.oracle,
         "baseline": numbers.baseline(rows),
@@ -56,38 +69,49 @@ def write_results(study: Study, failures: Failures) -> dict[str, Any]:
     }
     with atomic.disk_full_is_a_user_error(setup.output, needed=1_000_000):
         atomic.write_atomically(setup.output / RESULTS, atomic.to_json(results))
-        atomic.write_atomically(setup.output / PAGE, shown(_page(study, results)).encode())
+        atomic.write_atomically(setup.output / PAGE, shown(_page(results, num_steps)).encode())
     return results
 
 
-def draw_pictures(study: Study, results: Mapping[str, Any]) -> list[str]:
+def draw_pictures(
+    output: Path,
+    results: Mapping[str, Any],
+    *,
+    seeds: Source,
+    image: ImageOptions,
+    num_steps: int | None,
+) -> list[str]:
     """Draws what can be drawn of finished cells, and names it on the page.
 
     Args:
-      study: whose.
+      output: the directory of the study.
       results: as `write_results` gave them.
+      seeds: the real images, by the sets' seed ids.
+      image: how they become squares.
+      num_steps: of a training.
 
     Returns:
       The names of the files.
     """
-    output = study.setup.output
     sets = {
-        row["name"]: study.setup.output / "cells" / row["name"] / "set"
+        row["name"]: output / "cells" / row["name"] / "set"
         for row in results["cells"]
         if "set" in row
     }
     drawn = []
     if sets and comparison_sheet(
         sets,
-        study.seeds,
+        seeds,
         output / SHEET,
-        resolution=study.image.resolution,
-        crop=study.image.crop,
+        resolution=image.resolution,
+        crop=image.crop,
     ):
         drawn.append(SHEET)
-    if study.name == "scales" and scale_plot(results["cells"], results["baseline"], output / PLOT):
+    if results["study"] == "scales" and scale_plot(
+        results["cells"], results["baseline"], output / PLOT
+    ):
         drawn.append(PLOT)
-    page = _page(study, results, pictures=drawn)
+    page = _page(results, num_steps, pictures=drawn)
     atomic.write_atomically(output / PAGE, shown(page).encode())
     return drawn
 
@@ -97,12 +121,12 @@ def text_table(results: Mapping[str, Any]) -> str:
     return table.as_text(table.table(results["cells"], results["baseline"]))
 
 
-def _page(study: Study, results: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+def _page(results: Mapping[str, Any], num_steps: int | None, pictures: Sequence[str] = ()) -> str:
     rows = results["cells"]
-    lines = [f"# {_TITLES[study.name]}", ""]
+    lines = [f"# {_TITLES[results['study']]}", ""]
     if rows:
         lines += [table.as_markdown(table.table(rows, results["baseline"])), ""]
-    lines += _notes(study, results)
+    lines += _notes(results, num_steps)
     lines += [line for name in pictures for line in (f"![{name}]({name})", "")]
     lines += ["## Commands", ""]
     for row in rows:
@@ -115,7 +139,7 @@ def _page(study: Study, results: Mapping[str, Any], pictures: Sequence[str] = ()
     return "\n".join(lines)
 
 
-def _notes(study: Study, results: Mapping[str, Any]) -> list[str]:
+def _notes(results: Mapping[str, Any], num_steps: int | None) -> list[str]:
     rows, lines = results["cells"], []
     extractors = list(dict.fromkeys(row["extractor"] for row in rows if "extractor" in row))
     if extractors:
@@ -135,10 +159,9 @@ def _notes(study: Study, results: Mapping[str, Any]) -> list[str]:
     if trained:
         runs = max(len(of["runs"]) for of in trained)
         spread = " ± sample standard deviation" if runs > 1 else ""
-        steps = study.config["train"].get("num_steps")
         lines.append(
             f"- Accuracy in % on {trained[0]['measured_on']} images, last weights, mean{spread} of "
-            f"{runs} run{'s' if runs > 1 else ''} of {steps:,} steps each."
+            f"{runs} run{'s' if runs > 1 else ''} of {num_steps:,} steps each."
         )
     versions = results["versions"]
     shown = ("dreamda-jax", "jax", "flax", "diffusers")
@@ -150,13 +173,19 @@ def _notes(study: Study, results: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def preview(study: Study) -> str:
-    """Every command, and how many images and trainings they come to."""
-    setup = study.setup
-    images = len(study.seeds) * study.num_variants
+def preview(chosen: Sequence[Cell], setup: Setup, *, num_seeds: int, num_variants: int) -> str:
+    """Every command, and how many images and trainings they come to.
+
+    Args:
+      chosen: the cells to run.
+      setup: of the study.
+      num_seeds: real images.
+      num_variants: of each.
+    """
+    images = num_seeds * num_variants
     lines: list[str] = []
     num_sets, num_trained = 0, 0
-    for cell in study.chosen:
+    for cell in chosen:
         stages = wanted_stages(cell, setup)
         names = {stage.name for stage in stages}
         made = f"{images:,} images" if "generate" in names else "no images"
@@ -166,11 +195,11 @@ def preview(study: Study) -> str:
         lines += [f"{cell.name}: {made}, {runs}", *(f"    {stage.command}" for stage in stages)]
     lines += [
         "",
-        f"cells       {len(study.chosen)} in {setup.output}",
-        f"images      {num_sets * images:,} (sets: {num_sets}; seeds: {len(study.seeds):,}; "
-        f"variants of each: {study.num_variants})",
+        f"cells       {len(chosen)} in {setup.output}",
+        f"images      {num_sets * images:,} (sets: {num_sets}; seeds: {num_seeds:,}; "
+        f"variants of each: {num_variants})",
         f"trainings   {num_trained * setup.num_runs} (cells: {num_trained}; runs of each: "
         f"{setup.num_runs})",
-        f"time        {progress.time_left(study.chosen, setup)}",
+        f"time        {progress.time_left(chosen, setup)}",
     ]
     return "\n".join(lines)

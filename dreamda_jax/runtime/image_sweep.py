@@ -75,9 +75,9 @@ def sweep(
                         print(f"left out    {message}", flush=True)
             if progress.seconds_each is not None:
                 notes.put(seconds_each=progress.seconds_each)
-            known[place] = _join(made)
+            known[place] = joined = _join(made)
             if devices.process_index() == 0:
-                _write(files[place], known[place])
+                _write(files[place], joined)
     return _join([portion for portion in known if portion is not None])
 
 
@@ -98,8 +98,7 @@ def _join(portions: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([portion[name] for portion in portions]) for name in portions[0]}
 
 
-def _write(file: Path, portion: dict[str, np.ndarray] | None) -> None:
-    assert portion is not None
+def _write(file: Path, portion: dict[str, np.ndarray]) -> None:
     content = io.BytesIO()
     np.savez(content, **portion)  # type: ignore[arg-type]
     with atomic.disk_full_is_a_user_error(file.parent, needed=content.tell()):

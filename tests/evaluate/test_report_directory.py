@@ -8,7 +8,7 @@ import pytest
 
 from dreamda_jax.errors import UserError
 from dreamda_jax.evaluate import __main__ as evaluate
-from dreamda_jax.evaluate import build, report
+from dreamda_jax.evaluate import build, report_directory
 from dreamda_jax.evaluate.networks import open_networks
 from tests.support.read_only_disk import needs_root, read_only_disk
 from tests.support.small_training import garment, make_config, make_synthetic
@@ -76,14 +76,21 @@ def test_a_report_knows_what_it_is_of(made):
     def of(config):
         parts = build.evaluation(config, real=None, synthetic=None)
         settings = {name: config[name] for name in ("evaluate", "clip")}
-        return report.made_of(parts, open_networks(parts), settings)
+        networks = open_networks(parts.options, parts.clip, parts.label_names)
+        return report_directory.made_of(
+            parts.sets,
+            networks,
+            view=parts.view,
+            classifiers=parts.classifiers,
+            settings=settings,
+        )
 
     same = of(config)
-    assert report.finished(output, same)["made_of"] == same
+    assert report_directory.finished(output, same)["made_of"] == same
     moved = with_output(config, output, cache="elsewhere", batch_size=16)
     assert of(moved) == same
     assert of(with_output(config, output, num_neighbours=2)) != same
-    assert report.finished(output, of(with_output(config, output, seed=1))) is None
+    assert report_directory.finished(output, of(with_output(config, output, seed=1))) is None
 
 
 @needs_root

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dreamda_jax.finetune import run
+from dreamda_jax.finetune import build, run
 from dreamda_jax.options.finetune import Finetune
 
 _NOT_THE_PROGRAM = (
@@ -27,23 +27,28 @@ def _numbers(job: Finetune) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_program_of_each_shape():
-    made = {}
-    open_programs = run.open_programs
+    made, keys = {}, {}
+    finetuning, open_programs = build.finetuning, run.open_programs
 
-    def shared(parts):
-        key = repr(
-            (
-                _numbers(parts.job),
-                parts.files.directory,
-                parts.checkpoint,
-                parts.tokens,
-                parts.source.label_names,
-            )
+    def remembered(*arguments, **options):
+        parts = finetuning(*arguments, **options)
+        key = (
+            _numbers(parts.job),
+            parts.files.directory,
+            parts.checkpoint,
+            parts.vocabulary.tokens,
+            parts.source.label_names,
         )
+        keys[parts.adaptation] = repr(key)
+        return parts
+
+    def shared(model, adaptation, job):
+        key = keys[adaptation]
         if key not in made:
-            made[key] = open_programs(parts)
+            made[key] = open_programs(model, adaptation, job)
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "finetuning", remembered)
         patch.setattr(run, "open_programs", shared)
         yield

@@ -347,7 +347,7 @@ def test_a_class_without_images_keeps_its_first_token(
         run(config)
     assert not (tmp_path / "finetuned").exists()
     # Of a large set of records it is not known before all images have been read.
-    monkeypatch.setattr(build, "check_classes", lambda parts: [])
+    monkeypatch.setattr(build, "check_classes", lambda source, output: [])
     assert run(config) == 0
     assert "class 'bag' has no image: <bag> stays as it begins" in capsys.readouterr().out
 

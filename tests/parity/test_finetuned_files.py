@@ -6,6 +6,8 @@ embedded model for two steps, at a rate at which that shows.
 
 import json
 import threading
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +16,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from configs import fashion
-from dreamda_jax.finetune import build, run
+from dreamda_jax.finetune import __main__ as entry
+from dreamda_jax.finetune import build
 from dreamda_jax.finetune.adaptation import EMBEDDINGS, low_rank, new_tokens
 from dreamda_jax.models.stable_diffusion import loading, lora, textual_inversion
+from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.models.weights.torch_layout import torch_name
 from tests.support.make_checkpoint import TINY_SD
 
@@ -49,9 +53,17 @@ TARGET = normal(2, 4, 8, 8, seed=2)
 TIMESTEPS = np.array([10, 700])
 
 
+class Finetuned(NamedTuple):
+    output: Path
+    text_model: StableDiffusion
+    tokens: list[list[str]]
+    class_prompts: list[str]
+    label_names: tuple[str, ...]
+
+
 @pytest.fixture(scope="module")
 def finetuned(tmp_path_factory):
-    """`finetuned(name)`: the checked configuration of one of `RUNS`, whose result is written."""
+    """`finetuned(name)`: what one of `RUNS` has left, and what it was trained with."""
     directory, done = tmp_path_factory.mktemp("finetuned"), {}
 
     def finetune(name):
@@ -66,10 +78,21 @@ def finetuned(tmp_path_factory):
                 "num_samples": 0,
                 **RUNS[name],
             }
-            parts = build.finetuning(config)
-            closing = run.finetune(parts, run.open_programs(parts), threading.Event())
-            assert str(parts.output) in closing
-            done[name] = parts
+            assert entry._finetune(config, False, threading.Event()) == 0
+            parts = build.finetuning(
+                config, num_devices=jax.device_count(), open_networks=build.open_checkpoint
+            )
+            label_names = parts.source.label_names
+            prompts = build.training_prompts(
+                config, model=parts.model, vocabulary=parts.vocabulary, label_names=label_names
+            )
+            done[name] = Finetuned(
+                output=parts.output,
+                text_model=parts.vocabulary.model,
+                tokens=parts.vocabulary.tokens,
+                class_prompts=prompts.of_classes,
+                label_names=label_names,
+            )
         return done[name]
 
     return finetune
@@ -216,7 +239,7 @@ def test_a_lora_saved_by_diffusers_has_the_names_and_shapes_of_ours(finetuned, o
 def test_token_files_give_the_written_text_encoder(finetuned, original, name):
     parts = finetuned(name)
     files = sorted((parts.output / "textual_inversion").iterdir())
-    assert len(files) == len(parts.source.label_names)
+    assert len(files) == len(parts.label_names)
     for file in files:
         original.load_textual_inversion(file)
     written = pipeline_of(parts.output)

@@ -78,8 +78,12 @@ def test_the_fine_tuning_s_step_is_the_job_s(tmp_path, micro_checkpoint):
         config = small_finetuning.make_config(tmp_path, micro_checkpoint, method=method)
         job = finetune_job(config, jax.local_devices(), **NONE)
         assert (job.size, job.calls, job.num_images) == (2, 4, 16)
-        parts = finetuning_build.finetuning(config)
-        programs = finetuning_run.open_programs(parts)
+        parts = finetuning_build.finetuning(
+            config,
+            num_devices=jax.device_count(),
+            open_networks=finetuning_build.open_checkpoint,
+        )
+        programs = finetuning_run.open_programs(parts.model, parts.adaptation, parts.job)
         state = programs.state_shapes(abstract_params(parts.model))
         found = jax.tree.leaves(job.program(2).lower().in_avals[0][2])
         assert [(x.shape, x.dtype) for x in found] == [
@@ -118,6 +122,19 @@ def test_a_batch_that_devices_cannot_share_is_refused(config, tmp_path):
     config["train"]["batch_size"] = 7
     with pytest.raises(UserError, match=r"take a multiple of 2, such as 8"):
         train_job(config, devices, **NONE)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "textual_inversion"])
+def test_a_fine_tuning_of_what_is_not_here_is_planned(config, method):
+    config["model"]["path"] = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    config["image"]["resolution"] = 512
+    config["source"] = {"kind": "folder", "path": "/nowhere"}
+    config["finetune"] |= {"method": method, "num_vectors": 2, "num_samples": 0}
+    job = finetune_job(config, jax.local_devices(), num_images=100, num_classes=3)
+    assert "Stable Diffusion 1.5" in job.assumed[0]
+    assert "100 images of 3 classes, as given" in job.assumed[1]
+    trained = {"full": "859.52 M", "lora": "1.59 M", "textual_inversion": "0.00 M"}
+    assert f"{trained[method]} parameters" in dict(job.about)["job"]
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 import pytest
 
 from dreamda_jax.errors import UserError
+from dreamda_jax.models.stable_diffusion import textual_inversion
 from dreamda_jax.models.stable_diffusion.model import abstract_params
 from dreamda_jax.options.checkpoints import Model
 from dreamda_jax.plan.job import whole_bytes
-from dreamda_jax.plan.stand_ins import open_images, open_networks
+from dreamda_jax.plan.stand_ins import StandInTokenizer, open_images, open_networks
 
 PETS = {"kind": "tfds", "name": "oxford_iiit_pet", "split": "train", "data_dir": "/nowhere"}
 NONE = {"num_images": None, "num_classes": None}
@@ -61,3 +62,14 @@ def test_well_known_networks_read_prompts(version, padding):
 def test_other_networks_have_to_be():
     with pytest.raises(UserError, match="no such directory"):
         open_networks(Model(path="/nowhere"))
+
+
+def test_new_tokens_come_after_those_of_a_tokenizer_that_is_not_here():
+    tokenizer = StandInTokenizer(49_408)
+    names = ["<class-0>", "<class-0>_1", "<class-1>"]
+    extended = textual_inversion.extended_tokenizer(tokenizer, names)
+    assert (len(tokenizer), len(extended)) == (49_408, 49_411)
+    assert extended.convert_tokens_to_ids(names) == [49_408, 49_409, 49_410]
+    assert textual_inversion.plain_ids(extended, "class 0") == [0]
+    with pytest.raises(UserError, match="knows <class-1> already"):
+        textual_inversion.extended_tokenizer(extended, ["<class-1>"])

@@ -156,7 +156,12 @@ def test_the_preview_counts():
         changes={"synthesis": {"max_seeds": 30, "num_variants": 7}},
         overrides=("--config.synthesis.num_variants=7",),
     )
-    text = results.preview(found)
+    text = results.preview(
+        found.chosen,
+        found.setup,
+        num_seeds=len(found.seeds),
+        num_variants=found.num_variants,
+    )
     assert "images      420 (sets: 2; seeds: 30; variants of each: 7)" in text
     assert "trainings   4 (cells: 2; runs of each: 2)" in text
     assert text.count("    python -m dreamda_jax.") == 2 * 4

@@ -49,9 +49,11 @@ def train(directory: Path, checkpoint: Path, name: str, options: dict[str, Any])
 
 def shares(config: dict[str, Any]) -> dict[str, float]:
     """What one device holds of the largest array of parameters, average and optimizer state."""
-    parts = build.finetuning(config)
+    parts = build.finetuning(
+        config, num_devices=jax.device_count(), open_networks=build.open_checkpoint
+    )
     params = loading.load_params(parts.model, parts.files)
-    state = run.open_programs(parts).first_state(params)
+    state = run.open_programs(parts.model, parts.adaptation, parts.job).first_state(params)
     found = {}
     for name in ("params", "ema", "opt_state"):
         largest = max(jax.tree.leaves(getattr(state, name)), key=lambda leaf: leaf.size)

@@ -2,14 +2,19 @@
 
 import hashlib
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
 from dreamda_jax.data.sources.folder import check_grey_max
-from dreamda_jax.data.sources.labels import check_label_names, slug
-from dreamda_jax.data.sources.source import Example, checked_index, listing_fingerprint, nearest
-from dreamda_jax.data.sources.tfds_locate import check_random_access, find_directory, first_line
+from dreamda_jax.data.sources.labels import check_label_names
+from dreamda_jax.data.sources.source import Example, checked_index, listing_fingerprint
+from dreamda_jax.data.sources.tfds_locate import find_directory
+from dreamda_jax.data.sources.tfds_records import (
+    TfdsRecords,
+    check_split,
+    open_builder,
+    packages_are_there,
+)
 from dreamda_jax.errors import UserError
 
 # Only what the functions need is imported there: tensorflow_datasets takes seconds.
@@ -36,10 +41,8 @@ class TfdsSource:
     ):
         import tensorflow_datasets as tfds
 
-        # Always read by what is stored beside the data (features.json), never by the builder's
-        # code, which may have moved on since the set was prepared.
-        builder = tfds.builder_from_directory(directory)
-        info = builder.info
+        self._records = TfdsRecords(directory, split)
+        info = self._records.info
         self._arguments: dict[str, Any] = {
             "grey_max": grey_max,
             "directory": directory,
@@ -52,16 +55,8 @@ class TfdsSource:
         self._image_key, self._label_key = image_key, label_key
         self._name_key = _first_text(tfds, info.features, _NAME_KEYS)
         self._text_key = _first_text(tfds, info.features, _TEXT_KEYS)
-        self.name = slug("_".join(filter(None, [info.name, info.config_name])))
+        self.name, self.record_files = self._records.name, self._records.files
         self.label_names = tuple(info.features[label_key].names)
-        # Skip every image, segmentation masks too: decoding them would be wasted.
-        images = [k for k, f in info.features.items() if isinstance(f, tfds.features.Image)]
-        self._records = builder.as_data_source(
-            split=split, decoders={key: tfds.decode.SkipDecoding() for key in images}
-        )
-        self.record_files = tuple(
-            file for file in sorted(pathlib.Path(directory).iterdir()) if "record" in file.name
-        )
         self._sizes = [
             [name, list(part.shard_lengths), part.num_bytes] for name, part in info.splits.items()
         ]
@@ -72,16 +67,8 @@ class TfdsSource:
     def __getitem__(self, index: SupportsIndex) -> Example:
         place = checked_index(index, len(self))
         name = f"{self.name}/{self._split}/{place}"
-        try:
-            record = self._records[place]
-            content = bytes(record[self._image_key])
-            label = int(record[self._label_key])
-        except Exception as error:  # array_record raises whatever a damaged file leads to
-            raise UserError(
-                f"Record {place} of the split {self._split!r} in {self._arguments['directory']} "
-                f"cannot be read ({error}). The files are damaged or incomplete: copy or prepare "
-                "the data set again."
-            ) from error
+        with self._records.reading(place) as record:
+            content, label = bytes(record[self._image_key]), int(record[self._label_key])
         if self._name_key is not None:
             name = f"{name} ({_words(record[self._name_key])})"
         if not 0 <= label < len(self.label_names):
@@ -159,29 +146,14 @@ def open_tfds(
 
     check_grey_max(grey_max)
     directory = find_directory(name or "", os.fspath(data_dir) if data_dir else None)
-    try:
-        builder = tfds.builder_from_directory(directory)
-    except Exception as error:  # TFDS documents no types here
-        raise UserError(
-            f"{directory} is not a readable TFDS data set ({first_line(error)}). It needs "
-            "dataset_info.json and features.json; prepare or copy it again."
-        ) from error
+    builder = open_builder(directory)
     splits = list(builder.info.splits)
     if not isinstance(split, str) or not split:
         raise UserError(f"The split is {split!r}; set it to one of: {', '.join(splits)}.")
     image_key, label_key = _find_features(tfds, builder, image_key, label_key)
     check_label_names(builder.info.features[label_key].names)
-    check_random_access(builder, directory)
-    try:
-        examples = builder.info.splits[split].num_examples
-    except Exception as error:
-        raise UserError(
-            f"{builder.info.full_name} has no split {split!r}{nearest(split, splits)}. Its splits: "
-            f"{', '.join(splits)}; slices such as '{splits[0] if splits else 'train'}[:10%]' work."
-        ) from error
-    if not examples:
-        raise UserError(f"The split {split!r} of {builder.info.full_name} is empty.")
-    try:
+    check_split(builder, directory, split)
+    with packages_are_there(builder, directory):
         source = TfdsSource(
             directory=directory,
             split=split,
@@ -189,11 +161,6 @@ def open_tfds(
             label_key=label_key,
             grey_max=grey_max,
         )
-    except ImportError as error:
-        raise UserError(
-            f"{directory} is stored as {builder.info.file_format}, and reading that needs a "
-            f"package that is not installed: {error}."
-        ) from error
     source[0]  # missing files and a split without labels show here rather than in a worker
     return source
 

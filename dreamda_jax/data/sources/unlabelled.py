@@ -16,7 +16,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from dreamda_jax.data.sources import folder, folder_walk, tfds_locate
+from dreamda_jax.data.sources import folder, folder_walk, tfds_locate, tfds_records
 from dreamda_jax.data.sources.labels import slug
 from dreamda_jax.data.sources.sample_source import UnlabelledSample
 from dreamda_jax.data.sources.source import (
@@ -191,13 +191,7 @@ def _open_tfds(
     import tensorflow_datasets as tfds
 
     directory = tfds_locate.find_directory(name or "", os.fspath(data_dir) if data_dir else None)
-    try:
-        builder = tfds.builder_from_directory(directory)
-    except Exception as error:  # TFDS documents no types here
-        raise UserError(
-            f"{directory} is not a readable TFDS data set ({tfds_locate.first_line(error)}). It "
-            "needs dataset_info.json and features.json; prepare or copy it again."
-        ) from error
+    builder = tfds_records.open_builder(directory)
     info = builder.info
     features = sorted(info.features)  # their stored order is a hash's
     images = [key for key in features if isinstance(info.features[key], tfds.features.Image)]
@@ -207,24 +201,10 @@ def _open_tfds(
             f"features: {', '.join(features)}; images: {', '.join(images) or 'none'}."
         )
     usual = [key for key in (*(info.supervised_keys or ()), "image") if key in images]
-    tfds_locate.check_random_access(builder, directory)
-    try:
-        count = info.splits[split].num_examples
-    except Exception as error:
-        raise UserError(
-            f"{info.full_name} has no split {split!r}{nearest(str(split), info.splits)}. Its "
-            f"splits: {', '.join(info.splits)}."
-        ) from error
-    if not count:
-        raise UserError(f"The split {split!r} of {info.full_name} is empty.")
-    try:
-        folder.check_grey_max(grey_max)
+    tfds_records.check_split(builder, directory, split)
+    folder.check_grey_max(grey_max)
+    with tfds_records.packages_are_there(builder, directory):
         source = _TfdsImages(directory, split, image_key or [*usual, *images][0], grey_max)
-    except ImportError as error:
-        raise UserError(
-            f"{directory} is stored as {info.file_format}, and reading that needs a package that "
-            f"is not installed: {error}."
-        ) from error
     source[0]  # missing files show here rather than in a worker
     return _Unlabelled(source, names)
 
@@ -237,30 +217,18 @@ class _TfdsImages:
     def __init__(
         self, directory: str, split: str, image_key: str, grey_max: float | None = None
     ) -> None:
-        import tensorflow_datasets as tfds
-
         self._arguments = (directory, split, image_key, grey_max)
-        builder = tfds.builder_from_directory(directory)
-        self.name = slug("_".join(filter(None, [builder.info.name, builder.info.config_name])))
-        features = builder.info.features.items()
-        images = [key for key, part in features if isinstance(part, tfds.features.Image)]
-        skip = {key: tfds.decode.SkipDecoding() for key in images}
-        self._records = builder.as_data_source(split=split, decoders=skip)
-        self._version = builder.info.full_name
+        self._records = tfds_records.TfdsRecords(directory, split)
+        self.name, self._version = self._records.name, self._records.info.full_name
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: SupportsIndex) -> Example:
         place = checked_index(index, len(self))
-        directory, split, image_key, grey_max = self._arguments
-        try:
-            content = bytes(self._records[place][image_key])
-        except Exception as error:  # array_record raises whatever a damaged file leads to
-            raise UserError(
-                f"Record {place} of the split {split!r} in {directory} cannot be read ({error}). "
-                "The files are damaged or incomplete: copy or prepare the data set again."
-            ) from error
+        _, split, image_key, grey_max = self._arguments
+        with self._records.reading(place) as record:
+            content = bytes(record[image_key])
         return Example(place, f"{self.name}/{split}/{place}", 0, content, grey_max=grey_max)
 
     def fingerprint(self) -> str:
