@@ -18,9 +18,10 @@ from reporting import machine, print_json, print_table
 from dreamda_jax.algorithms.selftrain.pseudo_label import agreement
 from dreamda_jax.data.sets.verdicts import read_verdicts, write_verdicts
 from dreamda_jax.models.classifiers.oracle import open_oracle
+from dreamda_jax.options.classifier import TrainingData
 from dreamda_jax.reproduce.labels import ask, share
-from dreamda_jax.settings import command_line
-from dreamda_jax.train import build
+from dreamda_jax.settings import binding, command_line
+from dreamda_jax.train.images import ConfiguredImages
 
 FLAGS = flags.FLAGS
 command_line.define_config_flag()
@@ -33,14 +34,14 @@ flags.DEFINE_string("write", None, "Where to write the verdicts with the oracle'
 def main() -> None:
     """Prints a line per threshold, and the drift."""
     config = command_line.read_config()
-    config["train"]["method"] = "amst"
-    parts = build.training(config)
-    assert parts.real is not None
-    assert parts.synthetic is not None
+    images = ConfiguredImages(config)
+    real = images.real()
+    data = binding.bind(config, "data", TrainingData)
+    synthetic = images.synthetic(data, label_names=real.label_names).source
     verdicts, label_names, head_names, metadata = read_verdicts(Path(FLAGS.verdicts))
     oracle = open_oracle(FLAGS.oracle, label_names)
-    made, seeds = ask(oracle, parts.synthetic), ask(oracle, parts.real)
-    truth = np.array([parts.real[place].label for place in range(len(parts.real))])
+    made, seeds = ask(oracle, synthetic), ask(oracle, real)
+    truth = np.array([real[place].label for place in range(len(real))])
 
     agreed, label = agreement(verdicts.predictions), verdicts.predictions[:, 0]
     rows = []

@@ -12,6 +12,7 @@ Run the same command again to continue a training that was interrupted.
 
 import functools
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -20,7 +21,7 @@ from dreamda_jax.options import help
 from dreamda_jax.settings import command_line
 
 if TYPE_CHECKING:  # JAX and Flax take seconds that --help should not cost
-    from dreamda_jax.train import build
+    from dreamda_jax.train.methods import AnySetup
     from dreamda_jax.train.summary import RunResult
 
 command_line.define_config_flag()
@@ -56,90 +57,87 @@ def _train_here(
     from dreamda_jax.runtime import changed_images, devices, distributed
     from dreamda_jax.train import build
     from dreamda_jax.train.check_classes import check_classes
+    from dreamda_jax.train.images import ConfiguredImages
     from dreamda_jax.train.methods import open_method
     from dreamda_jax.train.output import RESULT
 
-    parts = build.training(config, verify=verify)
-    output = staging.local(parts.job.output)
-    for line in check_classes(parts, begun=run_directory.has_begun(output)):
+    setup = build.training(config, images=ConfiguredImages(config, verify=verify))
+    job, identity = setup.job, setup.identity
+    output = staging.local(job.output)
+    begun, held_out = run_directory.has_begun(output), setup.held_out
+    for line in check_classes(setup.real, setup.synthetic, held_out, begun=begun):
         print(line)
-    print("\n".join([_summary(parts), *parts.notes]), flush=True)
-    changed_images.refuse_changed(output, parts.settings, parts.sets, option="train.output")
-    run_directory.check_settings(output, parts.settings, defaults=parts.defaults)
+    print("\n".join([_summary(setup, output), *setup.warnings]), flush=True)
+    changed_images.refuse_changed(output, identity.settings, identity.sets, option="train.output")
+    run_directory.check_settings(output, identity.settings, defaults=identity.defaults)
     if dry_run:
         return 0
     distributed.check_shared(output)
     results: list[RunResult] = []
+    index, settings = devices.process_index(), identity.settings
     with run_directory.open_run(
-        output, parts.settings, defaults=parts.defaults, process_index=devices.process_index()
+        output, settings, defaults=identity.defaults, process_index=index
     ) as opened:
-        if not all((output / f"run-{i}" / RESULT).exists() for i in range(parts.job.num_runs)):
+        if not all((output / f"run-{i}" / RESULT).exists() for i in range(job.num_runs)):
             opened.require_writable()
-        if not opened.read_only and not devices.process_index():
-            changed_images.remember(output, parts.sets)
-        method = open_method(parts)
-        for run in range(parts.job.num_runs):
-            print(f"run {run}       seed {parts.job.seed + run}", flush=True)
+        writes = not opened.read_only and not index
+        if writes:
+            changed_images.remember(output, identity.sets)
+        method = open_method(setup)
+        for run in range(job.num_runs):
+            print(f"run {run}       seed {job.seed + run}", flush=True)
             result = method.train(run, stop)
             if result is None:
                 return None
             results.append(result)
-        _finish(parts, results, writes=not opened.read_only and not devices.process_index())
+        _finish(output, results, measured_on=held_out.measured_on[0], writes=writes)
     return 0
 
 
-def _summary(parts: "build.Training") -> str:
-    import jax
-
-    from dreamda_jax.algorithms import random_key
-    from dreamda_jax.runtime import devices, flops
-    from dreamda_jax.runtime.state import initial_variables
-    from dreamda_jax.train import programs, summary
+def _summary(setup: "AnySetup", output: Path) -> str:
+    from dreamda_jax.runtime import devices
+    from dreamda_jax.train import summary
     from dreamda_jax.train.duration import time_of_training
-    from dreamda_jax.train.methods import describe
 
-    module = programs.open_module(parts)
-    variables = jax.eval_shape(
-        functools.partial(initial_variables, module, image_size=parts.image_size),
-        random_key.key(0),
-    )
-    images = jax.ShapeDtypeStruct((1, parts.image_size, parts.image_size, 3), jax.numpy.float32)
-    forward = flops.count_flops(functools.partial(module.apply, train=False), variables, images)
-    recipe, description = parts.recipe, describe(parts)
-    source = parts.real or parts.synthetic
-    assert source is not None
+    network, recipe, described = setup.network, setup.recipe, setup.describe()
+    num_params, forward_flops = network.size()
     return summary.start(
         devices=devices.describe_devices(),
-        classifier=parts.classifier.name,
-        num_params=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        weights=parts.weights or "scratch",
-        num_real=len(parts.real) if parts.real else 0,
-        num_synthetic=len(parts.synthetic) if parts.synthetic else 0,
-        source=source,
-        resolution=parts.image_size,
-        num_runs=parts.job.num_runs,
-        num_steps=parts.num_steps,
-        num_epochs=parts.num_steps * recipe.batch_size / parts.epoch_images,
+        classifier=network.options.name,
+        num_params=num_params,
+        weights=network.weights or "scratch",
+        num_real=len(setup.real or ()),
+        num_synthetic=len(setup.synthetic or ()),
+        source=setup.shown,
+        resolution=network.image_size,
+        num_runs=setup.job.num_runs,
+        num_steps=setup.length.num_steps,
+        num_epochs=setup.length.num_steps * recipe.batch_size / setup.length.epoch_images,
         batch_size=recipe.batch_size,
         optimizer=f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}",
         schedule=recipe.schedule,
-        method=description.text,
-        forward_flops=forward,
-        num_views=description.num_views,
-        time=time_of_training(parts, description, forward_flops=forward),
-        output=parts.job.output,
+        method=described.text,
+        forward_flops=forward_flops,
+        num_views=described.num_views,
+        time=time_of_training(
+            described,
+            output=output,
+            num_runs=setup.job.num_runs,
+            notes_of=setup.notes_of,
+            forward_flops=forward_flops,
+            dtype=network.options.dtype,
+        ),
+        output=setup.job.output,
     )
 
 
-def _finish(parts: "build.Training", results: "list[RunResult]", *, writes: bool) -> None:
-    from dreamda_jax.data.files import atomic, staging
+def _finish(output: Path, results: "list[RunResult]", *, measured_on: str, writes: bool) -> None:
+    from dreamda_jax.data.files import atomic
     from dreamda_jax.train import summary
 
-    output = staging.local(parts.job.output)
     if writes:
         rows = {"runs": [result._asdict() for result in results]}
         atomic.write_atomically(output / "results.json", atomic.to_json(rows))
-    measured_on = "test" if parts.test else "validation"
     for line in summary.collapsed(results, measured_on=measured_on):
         print(line)
     print(summary.closing_table(results, measured_on=measured_on))

@@ -12,32 +12,24 @@ import numpy as np
 
 from dreamda_jax.algorithms.selftrain.amst import Targeted
 from dreamda_jax.algorithms.selftrain.semi_supervised import Batch
+from dreamda_jax.data.files import staging
 from dreamda_jax.data.sets.verdicts import Verdicts
 from dreamda_jax.data.sources.subset import Subset
 from dreamda_jax.runtime import devices
 from dreamda_jax.runtime.loop import Fitted
 from dreamda_jax.runtime.state import TrainState
-from dreamda_jax.train.audit import audit_labels, is_audited
+from dreamda_jax.train.amst_programs import AmstPrograms, stage_key
+from dreamda_jax.train.audit import RoundAudit
 from dreamda_jax.train.best import METRIC
-from dreamda_jax.train.build import Training
 from dreamda_jax.train.labelling import Labelling
 from dreamda_jax.train.output import TrainingOutput, training_stream
-from dreamda_jax.train.programs import notes_of
-from dreamda_jax.train.self_training_programs import (
-    SelfTrainingPrograms,
-    View,
-    classifier_of,
-    stage_key,
-)
+from dreamda_jax.train.reference_labels import ReferenceLabels
+from dreamda_jax.train.self_training_programs import classifier_of
+from dreamda_jax.train.setups import AmstSetup
 from dreamda_jax.train.summary import RunResult
 from dreamda_jax.types import Params
 
 _STREAMS = 2**32  # apart: the orders in which a run's stages see their images
-_VIEWS: dict[str, tuple[View, ...]] = {
-    "weak": ("weak",),
-    "strong": ("strong",),
-    "both": ("weak", "strong"),
-}
 
 
 class AmstTraining:
@@ -47,16 +39,43 @@ class AmstTraining:
     and the audit of stage 2's labels.
 
     Args:
-      parts: the checked configuration.
+      setup: of the training.
+      programs: made for it.
     """
 
-    def __init__(self, parts: Training) -> None:
-        assert parts.self_training is not None
-        self._parts = parts
-        self._amst = parts.self_training.amst
-        self._programs = SelfTrainingPrograms(parts)
-        self._labelling = Labelling(parts, self._programs)
-        self._one_hot = np.eye(len(parts.label_names), dtype=np.float32)
+    def __init__(self, setup: AmstSetup, programs: AmstPrograms) -> None:
+        self._setup = setup
+        self._programs = programs
+        label_names = setup.network.label_names
+        references = ReferenceLabels(
+            setup.synthetic,
+            label_names=label_names,
+            reading=setup.reading,
+            mesh=programs.mesh,
+            output=staging.local(setup.job.output),
+        )
+        self._labelling = Labelling(
+            setup.synthetic,
+            directory=setup.synthetic_directory,
+            expansion=setup.expansion,
+            reading=setup.reading,
+            amst=setup.amst,
+            clip=setup.clip,
+            programs=programs,
+            references=references,
+            settings=setup.identity.settings,
+            notes=setup.notes_of("stage 2"),
+        )
+        self._round_audit = RoundAudit(
+            setup.synthetic,
+            label_names=label_names,
+            reading=setup.reading,
+            amst=setup.amst,
+            clip=setup.clip,
+            oracle=setup.audit.oracle,
+            references=references,
+        )
+        self._one_hot = np.eye(len(label_names), dtype=np.float32)
 
     def train(self, run: int, stop: threading.Event) -> RunResult | None:
         """Trains run number `run`, or goes on training.
@@ -67,17 +86,23 @@ class AmstTraining:
         Raises:
           UserError: training diverged, weights do not fit, all checkpoints are damaged, disk full.
         """
-        output = TrainingOutput(self._parts, self._programs, run, classifier_of=classifier_of)
-        rounds = [
-            output.directory / f"round-{number}" for number in range(1, self._amst.max_rounds + 1)
-        ]
+        setup, amst = self._setup, self._setup.amst
+        output = TrainingOutput(
+            run,
+            job=setup.job,
+            held_out=setup.held_out,
+            reading=setup.reading,
+            programs=self._programs,
+            classifier_of=classifier_of,
+        )
+        rounds = [output.directory / f"round-{number}" for number in range(1, amst.max_rounds + 1)]
         if (result := output.result()) is not None:
             for directory in rounds:  # an oracle may have been named since
                 self._audit(directory, self._labelling.known(directory), stop)
             return result
         fresh = self._programs.with_heads(self._programs.first_variables(output.seed), output.seed)
         variables = fresh
-        if self._labelling.needs_heads or self._amst.stage3_start == "stage1":
+        if self._labelling.needs_heads or amst.stage3_start == "stage1":
             fitted = self._stage1(output, fresh, stop)
             variables = fitted.state.variables
             if not fitted.finished:
@@ -87,7 +112,7 @@ class AmstTraining:
             if labels is None:
                 return None
             start = variables
-            if self._amst.stage3_start == "fresh":
+            if amst.stage3_start == "fresh":
                 start = fresh
             elif number == 1:
                 start = self._programs.with_main_head(variables)
@@ -96,30 +121,30 @@ class AmstTraining:
                 if not fitted.finished:
                     return None
                 variables = fitted.state.variables
-                if number == self._amst.max_rounds:
+                if number == amst.max_rounds:
                     return output.conclude(fitted, best, directory)
         raise AssertionError("max_rounds is at least 1")
 
     def _stage1(
         self, output: TrainingOutput, variables: dict[str, Params], stop: threading.Event
     ) -> Fitted:
-        parts, programs = self._parts, self._programs
-        _say("stage 1", f"the auxiliary heads on {len(parts.real or ()):,} real images")
+        setup, programs = self._setup, self._programs
+        length = setup.stage1
+        _say("stage 1", f"the auxiliary heads on {len(setup.real):,} real images")
+        measure = output.measure(programs.heads_evaluation)
 
         def validate(state: TrainState) -> dict[str, float]:
-            if parts.validation is None:
-                return {}
-            return {METRIC: output.validate(state.variables, step=programs.heads_evaluation)}
+            return {} if measure is None else {METRIC: measure(state.variables)}
 
         def batches(start_step: int) -> Generator[Targeted, None, None]:
             stream = training_stream(
-                parts,
-                parts.real,
+                setup.reading,
+                setup.real,
                 None,
                 seed=output.seed,
-                batch_size=parts.recipe.batch_size,
+                batch_size=length.batch_size,
                 start_step=start_step,
-                num_steps=parts.stage1_steps,
+                num_steps=length.num_steps,
             )
             with contextlib.closing(stream):
                 for batch in stream:
@@ -132,11 +157,11 @@ class AmstTraining:
             programs.stage1.of(stage_key(output.seed, "stage 1")),
             batches,
             validate=validate,
-            num_steps=parts.stage1_steps,
-            batch_size=parts.recipe.batch_size,
-            steps_per_epoch=len(parts.real or ()) / parts.recipe.batch_size,
+            num_steps=length.num_steps,
+            batch_size=length.batch_size,
+            steps_per_epoch=length.steps_per_epoch,
             stop=stop,
-            notes=notes_of(parts, "stage 1"),
+            notes=setup.notes_of("stage 1"),
         )
 
     def _stage2(
@@ -148,10 +173,8 @@ class AmstTraining:
         run: int,
         stop: threading.Event,
     ) -> Verdicts | None:
-        parts = self._parts
-        _say(
-            "stage 2", f"round {number}, labels of {len(parts.synthetic or ()):,} synthetic images"
-        )
+        count = len(self._setup.synthetic)
+        _say("stage 2", f"round {number}, labels of {count:,} synthetic images")
         verdicts = self._labelling.label(
             directory, variables, output.seed, run=run, round_number=number, stop=stop
         )
@@ -160,8 +183,8 @@ class AmstTraining:
         return verdicts if self._audit(directory, verdicts, stop) else None
 
     def _audit(self, directory: Path, verdicts: Verdicts, stop: threading.Event) -> bool:
-        done = is_audited(self._parts, directory)
-        return done or audit_labels(self._parts, self._programs.mesh, verdicts, directory, stop)
+        done = self._round_audit.is_written(directory)
+        return done or self._round_audit.write(verdicts, directory, stop)
 
     def _stage3(
         self,
@@ -173,21 +196,18 @@ class AmstTraining:
         validate: Callable[[TrainState], dict[str, float]],
         stop: threading.Event,
     ) -> Fitted:
-        parts, amst, programs = self._parts, self._amst, self._programs
+        setup, amst, programs = self._setup, self._setup.amst, self._programs
         accepted = np.flatnonzero(verdicts.accepted)
         rest = np.flatnonzero(~verdicts.accepted & verdicts.decoded)
         consistent = amst.consistency and len(rest) > 0
         _say(
             "stage 3",
-            f"{len(parts.real or ()):,} real and {len(accepted):,} synthetic images with labels, "
+            f"{len(setup.real):,} real and {len(accepted):,} synthetic images with labels, "
             + (f"consistency on {len(rest):,} without" if consistent else "no consistency"),
         )
-        stage = programs.main_stage(
-            with_heads=True,
-            with_unlabelled=consistent,
+        stage = programs.stage3(
+            consistent=consistent,
             train_heads=number < amst.max_rounds,  # for the next round's labels
-            views=_VIEWS[amst.labelled_views],
-            soft=amst.pseudo_labels == "soft",
         )
         ratio = amst.unlabelled_ratio if consistent else 0
         return output.fit(
@@ -198,11 +218,11 @@ class AmstTraining:
                 self._batches, output.seed + number * _STREAMS, verdicts, accepted, rest, ratio
             ),
             validate=validate,
-            num_steps=parts.num_steps,
-            batch_size=parts.recipe.batch_size * (1 + ratio),
-            steps_per_epoch=parts.steps_per_epoch,
+            num_steps=setup.length.num_steps,
+            batch_size=setup.length.batch_size * (1 + ratio),
+            steps_per_epoch=setup.length.steps_per_epoch,
             stop=stop,
-            notes=notes_of(parts, "stage 3"),
+            notes=setup.notes_of("stage 3"),
         )
 
     def _batches(
@@ -215,19 +235,21 @@ class AmstTraining:
         start_step: int,
     ) -> Generator[Batch, None, None]:
         """Stage 3's batches: real and accepted images, and `ratio` times as many of the rest."""
-        parts = self._parts
-        assert parts.synthetic is not None
-        size = parts.recipe.batch_size
-        labelled = Subset(parts.synthetic, accepted, verdicts.pseudo_label[accepted])
-        soft = self._amst.pseudo_labels == "soft"
+        setup, size = self._setup, self._setup.length.batch_size
+        labelled = Subset(setup.synthetic, accepted, verdicts.pseudo_label[accepted])
+        soft = setup.amst.pseudo_labels == "soft"
         stream = functools.partial(
-            training_stream, parts, start_step=start_step, num_steps=parts.num_steps
+            training_stream,
+            setup.reading,
+            synthetic_ratio=setup.synthetic_ratio,
+            start_step=start_step,
+            num_steps=setup.length.num_steps,
         )
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(
                 contextlib.closing(
                     stream(
-                        parts.real,
+                        setup.real,
                         labelled if len(labelled) else None,
                         seed=seed,
                         batch_size=size,
@@ -236,7 +258,7 @@ class AmstTraining:
             )
             second: Iterable[Any] = itertools.repeat(None)
             if ratio:
-                unlabelled = Subset(parts.synthetic, rest)
+                unlabelled = Subset(setup.synthetic, rest)
                 second = stack.enter_context(
                     contextlib.closing(
                         stream(unlabelled, None, seed=seed + 1, batch_size=size * ratio)

@@ -1,7 +1,7 @@
 """The sets that a classifier is measured on, and that they are not those it is trained on."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from dreamda_jax.data import sources
 from dreamda_jax.data.sources import classes, open_held_out
@@ -9,17 +9,36 @@ from dreamda_jax.errors import UserError
 from dreamda_jax.runtime import set_content
 
 
-def held_out_sets(
-    config: Mapping[str, Any], label_names: tuple[str, ...]
-) -> dict[str, sources.Source | None]:
+class HeldOut(NamedTuple):
+    """Images that no training sees.
+
+    Attributes:
+      validation: chooses the best weights, or None.
+      test: is reported, or None.
+    """
+
+    validation: sources.Source | None
+    test: sources.Source | None
+
+    @property
+    def measured_on(self) -> tuple[str, sources.Source]:
+        """Name and images that accuracy is reported of: the test set where there is one.
+
+        Raises:
+          ValueError: there is neither.
+        """
+        for name, source in (("test", self.test), ("validation", self.validation)):
+            if source is not None:
+                return name, source
+        raise ValueError("there is neither a test nor a validation set")
+
+
+def held_out_sets(config: Mapping[str, Any], label_names: tuple[str, ...]) -> HeldOut:
     """The validation and the test set, of which one is there.
 
     Args:
       config: the whole configuration.
       label_names: the classes, in the order of the training set's labels.
-
-    Returns:
-      By name "validation" and "test"; None: that one is not given.
 
     Raises:
       UserError: neither is given, one cannot be opened, or has a class of its own.
@@ -36,12 +55,12 @@ def held_out_sets(
             "differs from section source, such as --config.test.split=test or, for folders, "
             "--config.test.path=my_test_images"
         )
-    return found
+    return HeldOut(**found)
 
 
 def refuse_leaks(
     trained_on: sources.Source | None,
-    held_out: Mapping[str, sources.Source | None],
+    held_out: HeldOut,
     *,
     verify: bool,
 ) -> list[str]:
@@ -49,7 +68,7 @@ def refuse_leaks(
 
     Args:
       trained_on: the real training images, or None.
-      held_out: by section the images to measure on.
+      held_out: the images to measure on.
       verify: reads every file, whatever is known of it.
 
     Raises:
@@ -59,7 +78,7 @@ def refuse_leaks(
         return []
     training = set_content.content_of(trained_on, what="the training set", verify=verify)
     notes = []
-    for section, source in held_out.items():
+    for section, source in held_out._asdict().items():
         if source is None:
             continue
         measured = set_content.content_of(source, what=f"the {section} set", verify=verify)

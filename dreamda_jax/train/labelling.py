@@ -3,23 +3,27 @@
 import hashlib
 import json
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dreamda_jax.algorithms.selftrain import heads
 from dreamda_jax.algorithms.selftrain.pseudo_label import NO_LABEL, judge
+from dreamda_jax.data import sources
 from dreamda_jax.data.files import staging
 from dreamda_jax.data.sets.label_file import LabelFile
 from dreamda_jax.data.sets.verdicts import Verdicts, read_verdicts, write_verdicts
 from dreamda_jax.data.sources.synthetic_source import SyntheticSource
-from dreamda_jax.runtime import devices, image_sweep
-from dreamda_jax.train.build import Training
+from dreamda_jax.options.checkpoints import Clip
+from dreamda_jax.options.self_training import Amst
+from dreamda_jax.runtime import devices, image_sweep, program_notes
+from dreamda_jax.train.amst_programs import AmstPrograms, stage_key
 from dreamda_jax.train.build_self_training import LABELLINGS
 from dreamda_jax.train.output import whole_set_view
-from dreamda_jax.train.programs import notes_of
-from dreamda_jax.train.reference_labels import clip_probabilities
-from dreamda_jax.train.self_training_programs import SelfTrainingPrograms, stage_key
+from dreamda_jax.train.reference_labels import ReferenceLabels
+from dreamda_jax.train.setups import Reading
 from dreamda_jax.types import Params
 
 _FILE = "verdicts.parquet"
@@ -31,26 +35,50 @@ class Labelling:
     """Gives synthetic images their pseudo-labels, in the way section `amst` names.
 
     Args:
-      parts: the checked configuration.
-      programs: compiled for it.
+      source: the synthetic set, its labels in the order of the classifier's classes.
+      directory: where it lies.
+      expansion: at most so many variants of a seed image; 0: all.
+      reading: how its images are read.
+      amst: section "amst"; likewise clip.
+      clip: asked where its labels are taken.
+      programs: with the heads.
+      references: asks CLIP.
+      settings: that decide the result; written beside the verdicts.
+      notes: of stage 2's program.
 
     Raises:
       UserError: a file of verdicts to take labels from cannot be read, or is of other classes.
     """
 
-    def __init__(self, parts: Training, programs: SelfTrainingPrograms) -> None:
-        assert parts.self_training is not None
-        assert parts.synthetic is not None
-        self._parts = parts
-        self._synthetic = parts.synthetic
-        self._directory = parts.synthetic_directory
-        self._set = SyntheticSource(self._directory, expansion=parts.data.expansion)
-        self._amst = parts.self_training.amst
+    def __init__(
+        self,
+        source: sources.Source,
+        *,
+        directory: Path,
+        expansion: int,
+        reading: Reading,
+        amst: Amst,
+        clip: Clip,
+        programs: AmstPrograms,
+        references: ReferenceLabels,
+        settings: Mapping[str, Any],
+        notes: program_notes.ProgramNotes,
+    ) -> None:
+        self._source = source
+        self._directory = directory
+        self._set = SyntheticSource(directory, expansion=expansion)
+        self._reading = reading
+        self._amst = amst
+        self._clip = clip
         self._programs = programs
+        self._references = references
+        self._settings = settings
+        self._notes = notes
+        self._label_names = programs.network.label_names
         self._file = None
-        if self._amst.pseudo_labels not in LABELLINGS:
-            self._file = LabelFile(staging.local(self._amst.pseudo_labels), parts.label_names)
-        self.needs_heads = self._amst.pseudo_labels in ("amst", "soft")
+        if amst.pseudo_labels not in LABELLINGS:
+            self._file = LabelFile(staging.local(amst.pseudo_labels), self._label_names)
+        self.needs_heads = amst.pseudo_labels in ("amst", "soft")
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -114,15 +142,11 @@ class Labelling:
         stop: threading.Event,
     ) -> Verdicts | None:
         key = stage_key(seed, "stage 2", round_number)
-        found = image_sweep.sweep(
-            self._programs.mesh,
-            self._synthetic,
+        found = self._sweep(
             lambda images, places: self._programs.judge(variables, key, images, places),
-            view=whole_set_view(self._parts, self._synthetic),
-            directory=directory / _JUDGED,
-            stop=stop,
-            note="stage 2",
-            notes=notes_of(self._parts, "stage 2"),
+            directory,
+            stop,
+            notes=self._notes,
         )
         if found is None:
             return None
@@ -141,7 +165,7 @@ class Labelling:
         )
 
     def _by_clip(self, stop: threading.Event) -> Verdicts | None:
-        found = clip_probabilities(self._parts, self._programs.mesh, stop)
+        found = self._references.clip(self._clip, stop)
         if found is None:
             return None
         return self._verdicts(found, label=found["probabilities"].argmax(-1).astype(np.int32))
@@ -165,14 +189,25 @@ class Labelling:
 
     def _decoded(self, directory: Path, stop: threading.Event) -> dict[str, np.ndarray] | None:
         """The seeds' labels, and which images are whole."""
+        return self._sweep(lambda images, places: {}, directory, stop)
+
+    def _sweep(
+        self,
+        predict: image_sweep.Predict,
+        directory: Path,
+        stop: threading.Event,
+        *,
+        notes: program_notes.ProgramNotes = program_notes.NONE,
+    ) -> dict[str, np.ndarray] | None:
         return image_sweep.sweep(
             self._programs.mesh,
-            self._synthetic,
-            lambda images, places: {},
-            view=whole_set_view(self._parts, self._synthetic),
+            self._source,
+            predict,
+            view=whole_set_view(self._reading, self._source),
             directory=directory / _JUDGED,
             stop=stop,
             note="stage 2",
+            notes=notes,
         )
 
     def _identity(self) -> list[tuple[int, int]]:
@@ -190,7 +225,7 @@ class Labelling:
         decoded, count = found["decoded"], len(label)
         accepted = decoded if accepted is None else accepted & decoded
         seeds = self._identity()
-        one_hot = np.eye(len(self._parts.label_names), dtype=np.float32)[label]
+        one_hot = np.eye(len(self._label_names), dtype=np.float32)[label]
         return Verdicts(
             seed_id=np.array([seed for seed, _ in seeds], np.int64),
             variant=np.array([variant for _, variant in seeds], np.int64),
@@ -204,14 +239,14 @@ class Labelling:
         )
 
     def _write(self, file: Path, verdicts: Verdicts, run: int, round_number: int) -> None:
-        settings = json.dumps(self._parts.settings, sort_keys=True, default=str)
+        settings = json.dumps(self._settings, sort_keys=True, default=str)
         digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
         metadata = {
             "method": self._amst.pseudo_labels,
             "threshold": self._amst.threshold,
             "run": run,
             "round": round_number,
-            "settings": self._parts.settings,
+            "settings": self._settings,
         }
         how = "file" if self._file else self._amst.pseudo_labels
         beside = self._directory / _BESIDE / f"{how}-{digest}-run{run}-round{round_number}.parquet"
@@ -221,7 +256,7 @@ class Labelling:
                 write_verdicts(
                     path,
                     verdicts,
-                    label_names=self._parts.label_names,
+                    label_names=self._label_names,
                     head_names=self.head_names,
                     metadata=metadata,
                 )

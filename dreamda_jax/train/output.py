@@ -16,6 +16,7 @@ from dreamda_jax.data.files import atomic, json_text, staging
 from dreamda_jax.data.training_stream import Batch, training_batches
 from dreamda_jax.errors import UserError
 from dreamda_jax.models.classifiers import pretrained
+from dreamda_jax.options.training import Train
 from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime import log as training_log
 from dreamda_jax.runtime import loop
@@ -25,8 +26,9 @@ from dreamda_jax.runtime.sweep import View
 from dreamda_jax.train import accuracy as evaluation
 from dreamda_jax.train import plots
 from dreamda_jax.train.best import Best
-from dreamda_jax.train.build import Training
+from dreamda_jax.train.held_out import HeldOut
 from dreamda_jax.train.programs import Programs
+from dreamda_jax.train.setups import Reading
 from dreamda_jax.train.summary import RunResult
 from dreamda_jax.types import Params
 
@@ -39,23 +41,29 @@ class TrainingOutput:
     """One run's directory, and the sets it is measured on.
 
     Args:
-      parts: the checked configuration.
-      programs: compiled for it.
-      run: from 0; the directory is `output/run-<run>`, the seed `parts.job.seed + run`.
+      run: from 0; the directory is `output/run-<run>`, the seed `job.seed + run`.
+      job: section "train".
+      held_out: images that accuracy is measured on.
+      reading: how they are read.
+      programs: of the classifier.
       classifier_of: from the variables of a training's state to the classifier's own.
     """
 
     def __init__(
         self,
-        parts: Training,
-        programs: Programs,
         run: int,
         *,
+        job: Train,
+        held_out: HeldOut,
+        reading: Reading,
+        programs: Programs,
         classifier_of: Callable[[Params], Params] = lambda variables: variables,
     ) -> None:
-        self.directory = staging.local(parts.job.output) / f"run-{run}"
-        self.seed = parts.job.seed + run
-        self._parts = parts
+        self.directory = staging.local(job.output) / f"run-{run}"
+        self.seed = job.seed + run
+        self._job = job
+        self._held_out = held_out
+        self._reading = reading
         self._programs = programs
         self._classifier_of = classifier_of
         self._broken: set[str] = set()
@@ -73,24 +81,30 @@ class TrainingOutput:
 
     def best(self, directory: Path) -> Best:
         """Where the best weights of a training, or of a stage of it, are kept."""
-        return Best(directory, self.validate if self._parts.validation else None)
+        return Best(directory, self.measure())
 
-    def validate(self, variables: Params, *, step: evaluation.EvaluateStep | None = None) -> float:
-        """Accuracy on the validation set, in [0, 1].
+    def measure(
+        self, step: evaluation.EvaluateStep | None = None
+    ) -> Callable[[Params], float] | None:
+        """What gives the accuracy of variables on the validation set, in [0, 1].
 
         Args:
-          variables: of a training's state.
-          step: measures them as they are; default: the classifier among them.
+          step: measures the variables of a training's state as they are; default: the classifier
+            among them.
+
+        Returns:
+          None without a validation set.
         """
-        assert self._parts.validation is not None
-        return accuracy.top1(self._confusion(variables, self._parts.validation, step))
+        source = self._held_out.validation
+        if source is None:
+            return None
+        return lambda variables: accuracy.top1(self._confusion(variables, source, step))
 
     @property
     def fit(self) -> Callable[..., loop.Fitted]:
         """`runtime.fit.fit`, told what the job says of logs and checkpoints."""
-        job = self._parts.job
         return functools.partial(
-            fit, log_every=job.log_every, checkpoint_every=self._parts.checkpoint_every
+            fit, log_every=self._job.log_every, checkpoint_every=self._job.checkpoint_every
         )
 
     def conclude(self, fitted: loop.Fitted, best: Best, training_directory: Path) -> RunResult:
@@ -105,11 +119,10 @@ class TrainingOutput:
             return self._conclude(fitted, best, training_directory)
 
     def _conclude(self, fitted: loop.Fitted, best: Best, training_directory: Path) -> RunResult:
-        parts, last = self._parts, fitted.state.variables
-        measured_on = parts.test or parts.validation
-        assert measured_on is not None
+        last = fitted.state.variables
+        name, measured_on = self._held_out.measured_on
         confusion = self._confusion(last, measured_on)
-        chosen = best.restore(last) if parts.test and parts.validation else None
+        chosen = best.restore(last) if name == "test" else None
         result = RunResult(
             seed=self.seed,
             test_accuracy=accuracy.top1(confusion),
@@ -120,7 +133,7 @@ class TrainingOutput:
             train_loss=fitted.loss,
             images_per_second=fitted.images / fitted.seconds if fitted.seconds else 0.0,
             seconds=time.monotonic() - self._started,
-            only_class=_sole_class(confusion, parts.label_names),
+            only_class=_sole_class(confusion, self._programs.network.label_names),
         )
         exported = {"classifier": last, **({"classifier_best": chosen[1]} if chosen else {})}
         on_host = {
@@ -137,7 +150,7 @@ class TrainingOutput:
         source: sources.Source,
         step: evaluation.EvaluateStep | None = None,
     ) -> np.ndarray:
-        batches = whole_set_view(self._parts, source).batches(source)
+        batches = whole_set_view(self._reading, source).batches(source)
         measured = variables if step else self._classifier_of(variables)
         with contextlib.closing(batches):
             confusion = self._programs.confusion(measured, self._report(batches), step=step)
@@ -160,15 +173,16 @@ class TrainingOutput:
         exported: dict[str, Params],
         training_directory: Path,
     ) -> None:
-        parts, names = self._parts, list(self._parts.label_names)
+        network = self._programs.network
+        names = list(network.label_names)
         for name, variables in exported.items():
             pretrained.save(
-                parts.architecture,
+                network.architecture,
                 variables,
                 self.directory / name,
                 label_names=names,
-                image_size=parts.image_size,
-                stem=parts.classifier.stem,
+                image_size=network.image_size,
+                stem=network.options.stem,
             )
         plots.confusion_picture(confusion, names, self.directory / "confusion.png")
         plots.per_class_picture(confusion, names, self.directory / "per_class.png")
@@ -189,49 +203,60 @@ def _sole_class(confusion: np.ndarray, names: Sequence[str]) -> str | None:
 
 
 def whole_set_view(
-    parts: Training, source: sources.Source, *, resolution: int | None = None
+    reading: Reading, source: sources.Source, *, resolution: int | None = None
 ) -> View:
     """How every image of a set is read, in batches that all devices share.
 
     Args:
-      parts: the checked configuration.
+      reading: how images are read in training.
       source: the set.
-      resolution: side in pixels; None: the canvas of the classifier.
+      resolution: side in pixels; None: the canvas.
     """
     devices = meshes.device_count()
     return View(
-        resolution=resolution or parts.canvas,
-        crop=parts.classifier.crop,
+        resolution=resolution or reading.canvas,
+        crop=reading.crop,
         batch_size=-(-min(_EVALUATION_BATCH, len(source)) // devices) * devices,
-        num_workers=parts.loader.num_workers,
+        num_workers=reading.num_workers,
     )
 
 
 def training_stream(
-    parts: Training,
+    reading: Reading,
     real: sources.Source | None,
     synthetic: sources.Source | None,
     *,
+    synthetic_ratio: float | None = None,
     seed: int,
     batch_size: int,
     start_step: int,
     num_steps: int,
 ) -> Generator[Batch, None, None]:
-    """The rows of the batches to come that belong to this host, as `parts` has images read.
+    """The rows of the batches to come that belong to this host.
 
     An image that cannot be decoded is named when it is first replaced.
+
+    Args:
+      reading: how images are read.
+      real: the real images, or None; likewise `synthetic`.
+      synthetic: the synthetic images.
+      synthetic_ratio: share of synthetic images where there are both; see `training_batches`.
+      seed: decides the order.
+      batch_size: over all hosts.
+      start_step: the first step to read.
+      num_steps: of the whole training.
     """
     stream = training_batches(
         real,
         synthetic,
-        synthetic_ratio=parts.data.synthetic_ratio if real and synthetic else None,
+        synthetic_ratio=synthetic_ratio if real and synthetic else None,
         batch_size=batch_size,
         seed=seed,
         start_step=start_step,
         num_steps=num_steps,
-        resolution=parts.canvas,
-        crop=parts.classifier.crop,
-        num_workers=parts.loader.num_workers,
+        resolution=reading.canvas,
+        crop=reading.crop,
+        num_workers=reading.num_workers,
         host_index=meshes.process_index(),
         host_count=meshes.process_count(),
     )

@@ -5,19 +5,20 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from dreamda_jax.algorithms import random_key
 from dreamda_jax.data.evaluation_stream import EvaluationBatch
 from dreamda_jax.models.classifiers import pretrained
-from dreamda_jax.runtime import devices, loop, program_notes
+from dreamda_jax.options.training import Recipe
+from dreamda_jax.runtime import devices, loop
 from dreamda_jax.runtime.state import TrainState, initial_variables, new_state
 from dreamda_jax.runtime.step import make_step
 from dreamda_jax.train import accuracy
-from dreamda_jax.train.build import Training
+from dreamda_jax.train.network import NetworkSpec
 from dreamda_jax.train.optimizer import learning_rate_schedule, make_optimizer
+from dreamda_jax.train.setups import Length
 from dreamda_jax.types import Loss, Params
 
 
@@ -38,20 +39,41 @@ class Stage(NamedTuple):
 
 
 class Programs:
-    """The compiled functions of a configuration over all devices of the job.
+    """The compiled functions of a classifier over all devices of a mesh; a base of each method's.
 
     Args:
-      parts: the checked configuration.
+      network: the classifier.
+      recipe: of its optimizer.
+      mesh: of the job, or of devices that are only compiled for.
     """
 
-    def __init__(self, parts: Training) -> None:
-        self.mesh = devices.training_mesh(parts.job.fsdp)
-        self.module = open_module(parts)
-        self._parts = parts
-        make = functools.partial(initial_variables, self.module, image_size=parts.image_size)
-        self._initial = jax.jit(make, out_shardings=devices.replicated(self.mesh))
+    def __init__(self, network: NetworkSpec, recipe: Recipe, mesh: jax.sharding.Mesh) -> None:
+        self.mesh = mesh
+        self.network = network
+        self.module = network.module()
+        self._recipe = recipe
+        make = functools.partial(initial_variables, self.module, image_size=network.image_size)
+        self._initial = jax.jit(make, out_shardings=devices.replicated(mesh))
         self.variable_shapes = jax.eval_shape(make, random_key.key(0))
         self._evaluate = self.evaluate_step(self.classify)
+
+    @property
+    def main_stage(self) -> Stage:
+        """That whose steps take most of a training's time."""
+        raise NotImplementedError
+
+    def main_start(self, variables: dict[str, Params]) -> tuple[dict[str, Params], Any]:
+        """Variables and method state of the main stage's step 0, from a classifier's variables."""
+        raise NotImplementedError
+
+    def batch_shapes(self, batch_size: int, *, canvas: int) -> Any:
+        """Shapes and dtypes of a global batch of the main stage.
+
+        Args:
+          batch_size: labelled images.
+          canvas: side to which images are decoded.
+        """
+        raise NotImplementedError
 
     def classify(self, variables: Params, images: jax.Array) -> Any:
         """Logits float32 [b, classes] of normalised images, nothing random."""
@@ -65,27 +87,26 @@ class Programs:
         """
         # Drawn by the hardware's generator: threefry takes three times as long to compile.
         variables = self._initial(jax.random.key(seed, impl="rbg"))
-        if self._parts.weights is not None:
+        if self.network.weights is not None:
             loaded = pretrained.load(
-                self._parts.architecture, devices.to_host(variables), self._parts.weights
+                self.network.architecture, devices.to_host(variables), self.network.weights
             )
             if loaded.head_replaced:
                 print(f"head        {loaded.head_replaced}", flush=True)
             variables = {**variables, **loaded.variables}  # Swin has no batch_stats to load
         return variables
 
-    def stage(self, loss: Loss, variables: Any, *, num_steps: int, steps_per_epoch: float) -> Stage:
+    def stage(self, loss: Loss, variables: Any, *, length: Length) -> Stage:
         """Compiles a loss, with the recipe's optimizer.
 
         Args:
           loss: of params as in `variables`.
           variables: {"params", "batch_stats"}, arrays or their shapes.
-          num_steps: of the learning rate's schedule.
-          steps_per_epoch: likewise.
+          length: of the learning rate's schedule.
         """
-        recipe = self._parts.recipe
+        recipe = self._recipe
         schedule = learning_rate_schedule(
-            recipe, steps_per_epoch=steps_per_epoch, num_steps=num_steps
+            recipe, steps_per_epoch=length.steps_per_epoch, num_steps=length.num_steps
         )
         optimizer = make_optimizer(recipe, schedule)
         place = functools.partial(new_state, optimizer=optimizer, with_ema=recipe.ema_decay > 0)
@@ -109,13 +130,8 @@ class Programs:
 
     def evaluate_step(self, classify: Callable[..., jax.Array]) -> accuracy.EvaluateStep:
         """Compiles the confusion matrix of a batch; see `make_evaluate_step`."""
-        step = accuracy.make_evaluate_step(classify, **self.shape)
+        step = accuracy.make_evaluate_step(classify, **self.network.shape)
         return jax.jit(step)
-
-    @property
-    def shape(self) -> dict[str, Any]:
-        """What a loss and an evaluation need to know of images and labels."""
-        return {"num_classes": len(self._parts.label_names), **view_of(self._parts)}
 
     def confusion(
         self,
@@ -126,41 +142,3 @@ class Programs:
     ) -> np.ndarray:
         """int64 [classes, classes] of a whole set; rows are true labels."""
         return accuracy.evaluate(step or self._evaluate, variables, batches, mesh=self.mesh)
-
-
-def notes_of(parts: Training, stage: str) -> program_notes.ProgramNotes:
-    """What earlier runs left word of a stage's step, which takes as long at any learning rate.
-
-    Args:
-      parts: the checked configuration.
-      stage: such as "supervised" or "stage 3".
-    """
-    recipe, of = parts.recipe, parts.self_training
-    depends_on = {
-        "classifier": dataclasses.replace(parts.classifier, weights=""),
-        "image_size": parts.image_size,
-        "canvas": parts.canvas,
-        "num_classes": len(parts.label_names),
-        "batch_size": recipe.batch_size,
-        "optimizer": recipe.optimizer,
-        "averaged": recipe.ema_decay > 0,
-        "augment": parts.augment,
-        "fsdp": parts.job.fsdp,
-        "num_workers": parts.loader.num_workers,
-        "self_training": None if of is None else (of.strong, of.consistency, of.amst, of.softmatch),
-    }
-    return program_notes.notes_of(f"train, {stage}", depends_on)
-
-
-def open_module(parts: Training) -> nn.Module:
-    """The classifier's network; it holds no weight."""
-    dtype = {"float32": jax.numpy.float32, "bfloat16": jax.numpy.bfloat16}
-    return parts.architecture.build(
-        len(parts.label_names), dtype[parts.classifier.dtype], parts.classifier.stem
-    )
-
-
-def view_of(parts: Training) -> dict[str, Any]:
-    """Size and normalisation of the classifier's input."""
-    architecture = parts.architecture
-    return {"mean": architecture.mean, "std": architecture.std, "image_size": parts.image_size}

@@ -13,12 +13,14 @@ import optax
 
 from dreamda_jax.algorithms import random_key
 from dreamda_jax.algorithms.augment import policy
+from dreamda_jax.options.training import Recipe
 from dreamda_jax.runtime import devices
-from dreamda_jax.train.build import Training
+from dreamda_jax.train.network import NetworkSpec
 from dreamda_jax.train.output import TrainingOutput, training_stream
-from dreamda_jax.train.programs import Programs, notes_of
+from dreamda_jax.train.programs import Programs, Stage
+from dreamda_jax.train.setups import Length, SupervisedSetup
 from dreamda_jax.train.summary import RunResult
-from dreamda_jax.types import AnyArray, Loss
+from dreamda_jax.types import AnyArray, Loss, Params
 
 
 class Labelled(NamedTuple):
@@ -75,28 +77,71 @@ def supervised_loss(
     return loss
 
 
+class SupervisedPrograms(Programs):
+    """The compiled functions of supervised training.
+
+    Args:
+      network: the classifier.
+      recipe: of its optimizer and its loss.
+      mesh: of the job, or of devices that are only compiled for.
+      augment: what is done to the training images.
+      length: of the training.
+    """
+
+    def __init__(
+        self,
+        network: NetworkSpec,
+        recipe: Recipe,
+        mesh: jax.sharding.Mesh,
+        *,
+        augment: policy.Augment,
+        length: Length,
+    ) -> None:
+        super().__init__(network, recipe, mesh)
+        loss = supervised_loss(
+            self.module, augment, label_smoothing=recipe.label_smoothing, **network.shape
+        )
+        self._stage = self.stage(loss, self.variable_shapes, length=length)
+
+    @classmethod
+    def of(cls, setup: SupervisedSetup, mesh: jax.sharding.Mesh) -> "SupervisedPrograms":
+        """Those of a setup."""
+        return cls(
+            setup.network,
+            setup.recipe,
+            mesh,
+            augment=setup.augment,
+            length=setup.length,
+        )
+
+    @property
+    def main_stage(self) -> Stage:
+        """The only one."""
+        return self._stage
+
+    def main_start(self, variables: dict[str, Params]) -> tuple[dict[str, Params], None]:
+        """See `Programs`; there is no method state."""
+        return variables, None
+
+    def batch_shapes(self, batch_size: int, *, canvas: int) -> Labelled:
+        """See `Programs`."""
+        shape: Any = jax.ShapeDtypeStruct
+        return Labelled(
+            shape((batch_size, canvas, canvas, 3), jnp.uint8), shape((batch_size,), jnp.int32)
+        )
+
+
 class SupervisedTraining:
     """Cross-entropy on the labels there are; compiled once for all its runs.
 
     Args:
-      parts: the checked configuration.
+      setup: of the training.
+      programs: made for it.
     """
 
-    def __init__(self, parts: Training) -> None:
-        self._parts = parts
-        self._programs = Programs(parts)
-        loss = supervised_loss(
-            self._programs.module,
-            parts.augment,
-            label_smoothing=parts.recipe.label_smoothing,
-            **self._programs.shape,
-        )
-        self.stage = self._programs.stage(
-            loss,
-            self._programs.variable_shapes,
-            num_steps=parts.num_steps,
-            steps_per_epoch=parts.steps_per_epoch,
-        )
+    def __init__(self, setup: SupervisedSetup, programs: SupervisedPrograms) -> None:
+        self._setup = setup
+        self.programs = programs
 
     def train(self, run: int, stop: threading.Event) -> RunResult | None:
         """Trains run number `run`, or goes on training; what it makes is in `output/run-<run>`.
@@ -107,36 +152,45 @@ class SupervisedTraining:
         Raises:
           UserError: training diverged, weights do not fit, all checkpoints are damaged, disk full.
         """
-        parts, output = self._parts, TrainingOutput(self._parts, self._programs, run)
+        setup, stage = self._setup, self.programs.main_stage
+        output = TrainingOutput(
+            run,
+            job=setup.job,
+            held_out=setup.held_out,
+            reading=setup.reading,
+            programs=self.programs,
+        )
         if (result := output.result()) is not None:
             return result
+        start = self.programs.main_start(self.programs.first_variables(output.seed))
         with contextlib.closing(output.best(output.directory)) as best:
             fitted = output.fit(
                 output.directory,
-                self.stage.first_state(self._programs.first_variables(output.seed), None),
-                self.stage.of(random_key.key(output.seed)),
+                stage.first_state(*start),
+                stage.of(random_key.key(output.seed)),
                 functools.partial(self._batches, output.seed),
                 validate=best.validate,
-                num_steps=parts.num_steps,
-                batch_size=parts.recipe.batch_size,
-                steps_per_epoch=parts.steps_per_epoch,
+                num_steps=setup.length.num_steps,
+                batch_size=setup.length.batch_size,
+                steps_per_epoch=setup.length.steps_per_epoch,
                 stop=stop,
-                notes=notes_of(parts, "supervised"),
+                notes=setup.notes_of("supervised"),
             )
             return output.conclude(fitted, best, output.directory) if fitted.finished else None
 
     def _batches(self, seed: int, start_step: int) -> Generator[Labelled, None, None]:
-        parts = self._parts
+        setup = self._setup
         stream = training_stream(
-            parts,
-            parts.real,
-            parts.synthetic,
+            setup.reading,
+            setup.real,
+            setup.synthetic,
+            synthetic_ratio=setup.synthetic_ratio,
             seed=seed,
-            batch_size=parts.recipe.batch_size,
+            batch_size=setup.length.batch_size,
             start_step=start_step,
-            num_steps=parts.num_steps,
+            num_steps=setup.length.num_steps,
         )
         with contextlib.closing(stream):
             for batch in stream:
                 rows = Labelled(batch.images, batch.labels)
-                yield devices.global_rows(self._programs.mesh, rows)
+                yield devices.global_rows(self.programs.mesh, rows)

@@ -14,11 +14,12 @@ from dreamda_jax.models.stable_diffusion.model import abstract_params
 from dreamda_jax.plan.finetune_job import finetune_job
 from dreamda_jax.plan.generate_job import _calls, generate_job
 from dreamda_jax.plan.train_job import train_job
+from dreamda_jax.runtime import devices as meshes
 from dreamda_jax.runtime.devices import rows_of_all
 from dreamda_jax.synthesis.pipeline import DreamDAPipeline
 from dreamda_jax.synthesis.program import INPUTS
 from dreamda_jax.train import build as build_training
-from dreamda_jax.train.supervised import SupervisedTraining
+from dreamda_jax.train.methods import open_programs
 from tests.support import small_finetuning, small_training
 
 NONE = {"num_images": None, "num_classes": None}
@@ -95,8 +96,8 @@ def test_the_training_s_step_is_the_job_s(tmp_path):
     config = small_training.make_config(tmp_path)
     job = train_job(config, jax.local_devices(), **NONE)
     assert (job.size, job.calls, job.num_images) == (4, 4, 32)
-    parts = build_training.training(config)
-    stage = SupervisedTraining(parts).stage
+    setup = build_training.training(config)
+    stage = open_programs(setup, meshes.training_mesh(setup.job.fsdp)).main_stage
     arguments = job.program(4).lower().in_avals[0]
     assert program_text(job.program(4).lower()) == program_text(stage.step.lower(*arguments))
 

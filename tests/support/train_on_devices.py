@@ -16,8 +16,7 @@ import jax
 from dreamda_jax.data.sets.verdicts import read_verdicts
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import build
-from dreamda_jax.train.amst import AmstTraining
-from dreamda_jax.train.programs import Programs
+from dreamda_jax.train.methods import open_method
 from dreamda_jax.train.supervised import SupervisedTraining
 from tests.support.small_training import make_amst_config, make_config
 
@@ -34,11 +33,13 @@ def supervised(directory: Path, fsdp: int) -> dict[str, Any]:
     output = directory / f"devices-{jax.device_count()}-{fsdp}"
     config = make_config(directory, output=str(output), fsdp=fsdp, num_steps=5, ema_decay=0.9)
     config["augment"] |= {"rand_augment": True, "cutmix": 1.0, "random_erasing": 0.5}
-    parts = build.training(config)
-    training = SupervisedTraining(parts)
+    training = open_method(build.training(config))
+    assert isinstance(training, SupervisedTraining)
     result = training.train(0, threading.Event())
     assert result is not None
-    state = training.stage.first_state(Programs(parts).first_variables(0), None)
+    programs = training.programs
+    start = programs.main_start(programs.first_variables(0))
+    state = programs.main_stage.first_state(*start)
     largest = max(jax.tree.leaves(state.params), key=lambda leaf: leaf.size)
     return {
         "share": largest.addressable_shards[0].data.size / largest.size,
@@ -53,7 +54,7 @@ def self_training(directory: Path, fsdp: int) -> dict[str, Any]:
     config = make_amst_config(directory, label_view="own")
     config["strong"]["rand_augment"] = True
     config["train"] |= {"output": str(output), "fsdp": fsdp}
-    assert AmstTraining(build.training(config)).train(0, threading.Event()) is not None
+    assert open_method(build.training(config)).train(0, threading.Event()) is not None
     verdicts = read_verdicts(output / "run-0" / "round-1" / "verdicts.parquet")[0]
     return {
         "stage1": losses(output / "run-0" / "stage1"),

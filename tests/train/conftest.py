@@ -1,19 +1,24 @@
 """Trainings of one shape share their compiled programs; and what tests of pictures share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dreamda_jax.train import amst, softmatch, supervised
-from dreamda_jax.train.build import Training
+from dreamda_jax.train.amst_programs import AmstPrograms
+from dreamda_jax.train.methods import AnySetup
 from dreamda_jax.train.optimizer import learning_rate_schedule
 from dreamda_jax.train.programs import Programs
-from dreamda_jax.train.self_training_programs import SelfTrainingPrograms
+from dreamda_jax.train.setups import AmstSetup, SoftMatchSetup
+from dreamda_jax.train.softmatch import SoftMatchPrograms
+from dreamda_jax.train.supervised import SupervisedPrograms
 
-_OF_AMST = ("dropout_rate", "orthogonality_weight", "multi_head", "num_passes", "label_view")
+_OF_AMST = (
+    *("dropout_rate", "orthogonality_weight", "multi_head", "num_passes", "label_view"),
+    *("labelled_views", "consistency", "unlabelled_ratio"),
+)
 _MADE: dict[str, Any] = {}
 
 
@@ -21,47 +26,45 @@ _MADE: dict[str, Any] = {}
 def one_program_of_each_shape() -> Iterator[None]:
     """Tracing and compiling the steps are most of a small training's time."""
 
-    def shared(kind: type[Programs]) -> Callable[[Training], Programs]:
-        def open_programs(parts: Training) -> Programs:
-            key = kind.__name__ + _shape(parts)
+    def shared(kind: type[Programs]) -> Any:
+        make = kind.of  # type: ignore[attr-defined]
+
+        def of(setup: AnySetup, mesh: Any) -> Programs:
+            key = kind.__name__ + _shape(setup)
             if key not in _MADE:
-                _MADE[key] = kind(parts)
+                _MADE[key] = make(setup, mesh)
             return _MADE[key]
 
-        return open_programs
+        return staticmethod(of)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervised, "Programs", shared(_OneStage))
-        for module in (amst, softmatch):
-            patch.setattr(module, "SelfTrainingPrograms", shared(SelfTrainingPrograms))
+        for kind in (SupervisedPrograms, AmstPrograms, SoftMatchPrograms):
+            patch.setattr(kind, "of", shared(kind))
         yield
 
 
-class _OneStage(Programs):
-    """A supervised training has one stage, whose loss follows from the configuration."""
-
-    def stage(self, *args: Any, **numbers: Any) -> Any:
-        if not hasattr(self, "_stage"):
-            self._stage = super().stage(*args, **numbers)
-        return self._stage
-
-
-def _shape(parts: Training) -> str:
+def _shape(setup: AnySetup) -> str:
     """All that decides what `Programs` compiles, but the shapes of its arguments."""
-    of = parts.self_training
-    stages = [(parts.steps_per_epoch, parts.num_steps)]
-    if of:
-        stages.append((len(parts.real or ()) / parts.recipe.batch_size, parts.stage1_steps))
+    lengths = [setup.length]
+    of: list[Any] = []
+    if isinstance(setup, AmstSetup):
+        lengths.append(setup.stage1)
+        soft = setup.amst.pseudo_labels == "soft"
+        of = [setup.strong, setup.consistency, soft]
+        of += [getattr(setup.amst, name) for name in _OF_AMST]
+    if isinstance(setup, SoftMatchSetup):
+        of = [setup.strong, setup.consistency, setup.softmatch.unlabelled_ratio]
     rates = []
-    for steps_per_epoch, num_steps in stages:
-        numbers = {"steps_per_epoch": steps_per_epoch, "num_steps": num_steps}
-        schedule = learning_rate_schedule(parts.recipe, **numbers)
-        rates.append(np.asarray(schedule(np.arange(num_steps))).tolist())
+    for length in lengths:
+        schedule = learning_rate_schedule(
+            setup.recipe, steps_per_epoch=length.steps_per_epoch, num_steps=length.num_steps
+        )
+        rates.append(np.asarray(schedule(np.arange(length.num_steps))).tolist())
+    network = setup.network
     return repr(
         (
-            *(parts.job.fsdp, parts.classifier, parts.augment, parts.recipe, parts.weights),
-            *(parts.architecture.name, parts.label_names, parts.image_size, rates),
-            of and (of.strong, of.consistency, [getattr(of.amst, name) for name in _OF_AMST]),
+            *(setup.job.fsdp, network.options, setup.augment, setup.recipe, network.weights),
+            *(network.architecture.name, network.label_names, network.image_size, rates, of),
         )
     )
 

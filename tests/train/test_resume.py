@@ -11,7 +11,7 @@ import pytest
 
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import build
-from dreamda_jax.train.supervised import SupervisedTraining
+from dreamda_jax.train.methods import open_method
 from tests.support.paths import ROOT
 from tests.support.small_training import make_config
 from tests.support.waiting import HANG_GUARD_SECONDS, wait_until
@@ -56,8 +56,8 @@ def test_a_killed_training_gives_the_same_curve_bit_for_bit(tmp_path):
 
 
 def test_being_asked_to_stop_saves_the_step_at_hand(tmp_path):
-    parts = build.training(make_config(tmp_path, num_steps=4, checkpoint_every=4))
-    training, stop = SupervisedTraining(parts), threading.Event()
+    setup = build.training(make_config(tmp_path, num_steps=4, checkpoint_every=4))
+    training, stop = open_method(setup), threading.Event()
     stop.set()
     assert training.train(0, stop) is None
     result = training.train(0, threading.Event())
@@ -65,13 +65,14 @@ def test_being_asked_to_stop_saves_the_step_at_hand(tmp_path):
 
 
 LEARN = """
-import json, sys, threading
+import dataclasses, json, sys, threading
 from dreamda_jax.train import build
 from dreamda_jax.data.sources import Spread
-from dreamda_jax.train.supervised import SupervisedTraining
-parts = build.training(json.loads(sys.argv[1]))
-parts = parts._replace(real=Spread(parts.real, 64), epoch_images=64)
-SupervisedTraining(parts).train(0, threading.Event())
+from dreamda_jax.train.methods import open_method
+setup = build.training(json.loads(sys.argv[1]))
+length = setup.length._replace(epoch_images=64)
+setup = dataclasses.replace(setup, real=Spread(setup.real, 64), length=length)
+open_method(setup).train(0, threading.Event())
 """
 
 

@@ -12,7 +12,7 @@ import pytest
 from dreamda_jax.runtime import image_sweep
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import build
-from dreamda_jax.train.amst import AmstTraining
+from dreamda_jax.train.methods import open_method
 from tests.support.small_training import StopAfter, make_amst_config
 from tests.support.waiting import wait_until
 from tests.train.test_resume import ROOT
@@ -22,14 +22,14 @@ SCRIPT = """
 import json, sys, threading
 from dreamda_jax.runtime import image_sweep
 from dreamda_jax.train import build
-from dreamda_jax.train.amst import AmstTraining
+from dreamda_jax.train.methods import open_method
 image_sweep._PORTION = 4
 write = image_sweep._write
 def write_and_wait(file, portion):
     write(file, portion)
     threading.Event().wait()
 image_sweep._write = write_and_wait
-AmstTraining(build.training(json.loads(sys.argv[1]))).train(0, threading.Event())
+open_method(build.training(json.loads(sys.argv[1]))).train(0, threading.Event())
 """
 
 
@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
         directory = tmp_path_factory.mktemp("amst")
         config = make_amst_config(directory)
         config["train"] |= {"num_steps": 3, "ema_decay": 0.5}
-        training = AmstTraining(build.training(config))
+        training = open_method(build.training(config))
         assert training.train(0, threading.Event()) is not None
         run = directory / "classifier" / "run-0"
         run.rename(directory / "whole")

@@ -152,8 +152,8 @@ def test_weights_of_ones_own_go_on_with_another_number_of_classes(tmp_path, caps
 def test_pretrained_means_the_standard_weights_of_the_hub(tmp_path):
     config = make_config(tmp_path)
     config["classifier"] |= {"name": "swin_v2_t", "weights": "pretrained"}
-    parts = build.training(config)
-    assert parts.weights == "timm/swinv2_tiny_window8_256.ms_in1k"
+    setup = build.training(config)
+    assert setup.network.weights == "timm/swinv2_tiny_window8_256.ms_in1k"
     config["classifier"]["name"] = "resnet_tiny"
     with pytest.raises(UserError, match=r"no standard ImageNet weights of resnet_tiny.*resnet50"):
         run(config)

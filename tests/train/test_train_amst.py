@@ -20,9 +20,7 @@ from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import __main__ as train
 from dreamda_jax.train import build
-from dreamda_jax.train.amst import AmstTraining
-from dreamda_jax.train.labelling import Labelling
-from dreamda_jax.train.self_training_programs import SelfTrainingPrograms
+from dreamda_jax.train.methods import open_method
 from tests.support.small_training import (
     AMST_THRESHOLD,
     CLASSES,
@@ -58,7 +56,7 @@ class First:
 
     def train(self, config, output: Path, *, stage1: bool = True) -> Path:
         config["train"]["output"] = str(output)
-        training = AmstTraining(build.training(config))
+        training = open_method(build.training(config))
         if stage1:
             shutil.copytree(self.run / "stage1", output / "run-0" / "stage1")
         assert training.train(0, threading.Event()) is not None
@@ -94,13 +92,13 @@ def test_an_edited_file_of_labels_is_another_setting(first, tmp_path):
     file = tmp_path / "labels.parquet"
     shutil.copy(first.run / "round-1" / "verdicts.parquet", file)
     config = make_amst_config(first.directory, pseudo_labels=str(file))
-    before = build.training(config).settings
+    before = build.training(config).identity.settings
     table = pq.read_table(file)
     accepted = pa.array([False] * len(table))
     pq.write_table(
         table.set_column(table.column_names.index("accepted"), "accepted", accepted), file
     )
-    assert build.training(config).settings != before
+    assert build.training(config).identity.settings != before
 
 
 def test_the_stages_leave_logs_verdicts_an_audit_and_a_classifier(first):
@@ -181,7 +179,7 @@ def test_without_multi_head_one_head_sees_both_views(first, tmp_path):
 def test_without_orthogonality_the_loss_lacks_its_term(first, tmp_path):
     config = make_amst_config(first.directory, orthogonality_weight=0)
     config["train"]["output"] = str(tmp_path / "out")
-    training = AmstTraining(build.training(config))
+    training = open_method(build.training(config))
     assert training.train(0, StopAfter(1)) is None  # after the first step
     run = tmp_path / "out" / "run-0"
     with_it, without = (read_log(path / "stage1")[0] for path in (first.run, run))
@@ -243,13 +241,12 @@ def test_a_file_of_labels_may_lack_rows_but_must_be_of_the_set(first, tmp_path):
     table = pq.read_table(first.run / "round-1" / "verdicts.parquet")
     file = tmp_path / "edited.parquet"
     pq.write_table(table, file)
-    parts = build.training(make_amst_config(first.directory, pseudo_labels=str(file)))
-    programs = SelfTrainingPrograms(parts)
+    setup = build.training(make_amst_config(first.directory, pseudo_labels=str(file)))
 
     def label(table: pa.Table, name: str) -> Verdicts | None:
         pq.write_table(table, file)
         numbers = {"run": 0, "round_number": 1}
-        return Labelling(parts, programs).label(
+        return open_method(setup)._labelling.label(
             tmp_path / name, {}, 0, **numbers, stop=threading.Event()
         )
 

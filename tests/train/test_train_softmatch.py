@@ -15,7 +15,7 @@ from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime.log import read_log
 from dreamda_jax.train import __main__ as train
 from dreamda_jax.train import build
-from dreamda_jax.train.softmatch import SoftMatchTraining
+from dreamda_jax.train.methods import open_method
 from tests.support.small_training import CLASSES, StopAfter, garment, make_config
 
 
@@ -63,7 +63,7 @@ def test_it_trains_stops_and_goes_on_bit_for_bit(tmp_path, capsys):
         assert set(variables["params"]).isdisjoint({"heads", "classifier"})
     # Again, stopped after each step: the moving averages and the EMA of the weights go on too.
     run.rename(tmp_path / "whole")
-    training = SoftMatchTraining(build.training(config))
+    training = open_method(build.training(config))
     stops = 0
     while training.train(0, StopAfter(1)) is None:
         stops += 1
@@ -88,7 +88,7 @@ def test_a_fixed_threshold_lets_nothing_uncertain_count(tmp_path):
 
 
 def test_the_run_decides_which_images_have_labels(tmp_path):
-    training = SoftMatchTraining(build.training(make_softmatch_config(tmp_path)))
+    training = open_method(build.training(make_softmatch_config(tmp_path)))
     drawn = [training._labelled(seed) for seed in (0, 0, 1)]
     names = [[example.name for example in (s[i] for i in range(len(s)))] for s in drawn]
     assert names[0] == names[1] != names[2]

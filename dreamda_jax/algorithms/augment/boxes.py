@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -46,6 +47,8 @@ def random_box(
     Returns:
       A box inside the image.
     """
+    chex.assert_shape(uniforms, (NUM_UNIFORMS,))
+    chex.assert_type(uniforms, float)
     height, width = shape
     areas, ratios = uniforms[:_ATTEMPTS], uniforms[_ATTEMPTS:-2]
     areas = height * width * (scale[0] + (scale[1] - scale[0]) * areas)

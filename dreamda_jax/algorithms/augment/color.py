@@ -4,10 +4,12 @@ A table is int32 [256, 3], the new level of each old one. Amounts are torchvisio
 brightness, contrast, saturation and sharpness are added to 1, so that 0 changes nothing.
 """
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from dreamda_jax.algorithms.augment.checks import check_picture
 from dreamda_jax.types import AnyArray
 
 Picture = UInt8[AnyArray, "h w 3"]
@@ -33,6 +35,7 @@ def brightness(image: Picture, amount: Amount) -> Table:
 
 def contrast(image: Picture, amount: Amount) -> Table:
     """Moves levels away from the mean of the grey image, or towards it."""
+    check_picture(image)
     mean = jnp.sum(_luminance(image)) / (image.shape[0] * image.shape[1])
     return _blend(_LEVELS, mean, amount)
 
@@ -50,6 +53,7 @@ def solarize(image: Picture, amount: Amount) -> Table:
 
 def autocontrast(image: Picture, amount: Amount) -> Table:
     """Stretches each channel to 0..255; a channel of one level stays."""
+    check_picture(image)
     pixels = jnp.asarray(image, jnp.int32)
     low, high = jnp.min(pixels, axis=(0, 1)), jnp.max(pixels, axis=(0, 1))
     stretched = (_LEVELS - low) * 255 // jnp.maximum(high - low, 1)
@@ -58,6 +62,7 @@ def autocontrast(image: Picture, amount: Amount) -> Table:
 
 def equalize(image: Picture, amount: Amount) -> Table:
     """Flattens each channel's histogram, in Pillow's whole numbers."""
+    check_picture(image)
     pixels = jnp.asarray(image, jnp.int32)
     entries = (3 * pixels + jnp.arange(3)).reshape(-1)  # one index scatters faster than two
     counts = jnp.zeros(256 * 3, jnp.int32).at[entries].add(1).reshape(256, 3)
@@ -71,16 +76,20 @@ def equalize(image: Picture, amount: Amount) -> Table:
 
 def look_up(image: Picture, table: Table) -> UInt8[Array, "h w 3"]:
     """Replaces each level by the table's entry for it."""
+    check_picture(image)
+    chex.assert_shape(table, (256, 3))
     return table.astype(jnp.uint8)[jnp.asarray(image, jnp.int32), jnp.arange(3)]
 
 
 def gray(image: Picture) -> Int[Array, "h w 1"]:
     """The image without colour: blending with it changes the saturation."""
+    check_picture(image)
     return _luminance(image)[..., None]
 
 
 def blurred(image: Picture) -> Int[Array, "h w 3"]:
     """Pillow's SMOOTH filter: 5 in the centre, 1 on the eight neighbours; the border stays."""
+    check_picture(image)
     pixels = jnp.asarray(image, jnp.int32)
     rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
     square = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
@@ -89,6 +98,8 @@ def blurred(image: Picture) -> Int[Array, "h w 3"]:
 
 def blend(image: Picture, other: Int[Array, "h w c"], amount: Amount) -> UInt8[Array, "h w 3"]:
     """Moves the image away from `other` by `amount` of their difference, or towards it."""
+    check_picture(image)
+    chex.assert_shape(other, (*image.shape[:2], {1, 3}))
     return _blend(jnp.asarray(image, jnp.int32), other, amount).astype(jnp.uint8)
 
 

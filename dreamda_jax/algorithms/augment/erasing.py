@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from dreamda_jax.algorithms.augment.boxes import NUM_UNIFORMS, inside, random_box
+from dreamda_jax.algorithms.augment.checks import check_keys, check_views
 from dreamda_jax.types import AnyArray
 
 
@@ -29,6 +30,8 @@ def random_erasing(
       The images, boxes drawn as by torchvision's `RandomErasing`: smaller than the image on both
       sides; an image for which ten draws give none stays as it is.
     """
+    check_keys(keys, images)
+    check_views(images)
     height, width = images.shape[1:3]
 
     def erase(key: Array, image: Array) -> Array:

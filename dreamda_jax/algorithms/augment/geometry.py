@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
 from dreamda_jax.algorithms.augment.boxes import NUM_UNIFORMS, Box, random_box
+from dreamda_jax.algorithms.augment.checks import check_images, check_keys, check_picture
 from dreamda_jax.types import AnyArray, Image
 
 _FRACTION = 1 << 16
@@ -14,6 +15,8 @@ _FRACTION = 1 << 16
 
 def random_flip(keys: Key[Array, "b"], images: Image) -> UInt8[Array, "b h w 3"]:
     """Mirrors each image left to right with probability 1/2."""
+    check_keys(keys, images)
+    check_images(images)
     flipped = jax.vmap(jax.random.bernoulli)(keys)
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
@@ -24,6 +27,7 @@ def center_crop(images: Image, size: int) -> UInt8[Array, "b size size 3"]:
     Raises:
       ValueError: the images are smaller than `size`.
     """
+    check_images(images)
     height, width = images.shape[1:3]
     if min(height, width) < size:
         raise ValueError(f"images of {height}x{width} pixels cannot be cropped to {size}x{size}")
@@ -38,6 +42,8 @@ def random_shifted_crop(
 
     The usual crop of CIFAR: torchvision's `RandomCrop(size, padding)`.
     """
+    check_keys(keys, images)
+    check_images(images)
     margin = ((padding, padding), (padding, padding), (0, 0))
 
     def crop(key: Array, image: Array) -> Array:
@@ -67,6 +73,8 @@ def random_resized_crop(
     Returns:
       uint8 [b, size, size, 3].
     """
+    check_keys(keys, images)
+    check_images(images)
 
     def crop(key: Array, image: Array) -> Array:
         box = crop_box(key, *image.shape[:2], scale=scale, ratio=ratio)
@@ -109,6 +117,7 @@ def resize_box(
       box: int32 scalars; must lie in the image.
       size: side of the result in pixels.
     """
+    check_picture(image)
     height, width = image.shape[:2]
     across = _triangle_weights(box.left, box.width, width, size)
     down = _triangle_weights(box.top, box.height, height, size)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from dreamda_jax.algorithms.augment.boxes import Box, inside
+from dreamda_jax.algorithms.augment.checks import check_targets
 from dreamda_jax.types import AnyArray
 
 Images = Float[AnyArray, "b h w 3"]
@@ -38,6 +39,7 @@ def cutmix(
     Returns:
       Images and targets; a target's share is the area its image really has.
     """
+    check_targets(images, targets)
     share, uniforms, partners = _draw(key, images.shape[0], alpha)
     box = _outside_box(share, uniforms[0], uniforms[1], images.shape)
     keep = jnp.where(uniforms[2] < probability, box, 1.0)
@@ -64,6 +66,7 @@ def mixup(
     Returns:
       Images and targets.
     """
+    check_targets(images, targets)
     share, uniforms, partners = _draw(key, images.shape[0], alpha)
     keep = jnp.where(uniforms[2] < probability, share, 1.0)
     return _mix(images, targets, partners, keep, keep)
@@ -78,6 +81,7 @@ def cutmix_or_mixup(
     mixup_alpha: float,
 ) -> Mixed:
     """One of both for the whole batch, with equal chance. Arguments as of `cutmix` and `mixup`."""
+    check_targets(images, targets)
     choice_key, key = jax.random.split(key)
     choice = jax.random.bernoulli(choice_key)
     alpha = jnp.where(choice, cutmix_alpha, mixup_alpha)

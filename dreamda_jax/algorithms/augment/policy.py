@@ -1,11 +1,13 @@
 """The views of a batch that a classifier sees."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from dreamda_jax.algorithms.augment import mixing
+from dreamda_jax.algorithms.augment.checks import check_keys, check_targets
 from dreamda_jax.algorithms.augment.erasing import random_erasing
 from dreamda_jax.algorithms.augment.geometry import (
     center_crop,
@@ -55,6 +57,8 @@ def train_view(
     Raises:
       ValueError: the canvas is not square, not uint8, or smaller than a crop that does not resize.
     """
+    chex.assert_rank(targets, 2)
+    chex.assert_equal_shape_prefix([images, targets], 1)
     count = images.shape[0]
     views = strong_view(augment, row_keys(key, count), images, size=size, mean=mean, std=std)
     mix_key = jax.random.fold_in(key, count)  # a row that the batch does not have
@@ -65,6 +69,7 @@ def mix(
     augment: Augment, key: Key[Array, ""], views: View, targets: Float[AnyArray, "b c"]
 ) -> tuple[View, Float[Array, "b c"]]:
     """CutMix, mixup, either or neither, of a batch's views. Arguments as of `train_view`."""
+    check_targets(views, targets)
     targets = jnp.asarray(targets, jnp.float32)
     if augment.cutmix and augment.mixup:
         return mixing.cutmix_or_mixup(
@@ -91,6 +96,7 @@ def strong_view(
     Arguments and errors as of `train_view`, with one key per row. The same keys give `weak_view`
     the same crops and flips.
     """
+    check_keys(keys, images)
     crop_keys, flip_keys, op_keys, erasing_keys = _split(keys)
     pixels = _crop_and_flip(augment, crop_keys, flip_keys, images, size)
     if augment.rand_augment:
@@ -117,6 +123,7 @@ def weak_view(
     std: Color,
 ) -> View:
     """Crop, flip and normalisation only. Arguments and errors as of `strong_view`."""
+    check_keys(keys, images)
     crop_keys, flip_keys, _, _ = _split(keys)
     return normalize(_crop_and_flip(augment, crop_keys, flip_keys, images, size), mean, std)
 

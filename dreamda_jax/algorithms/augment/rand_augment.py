@@ -3,12 +3,14 @@
 import functools
 from collections.abc import Callable, Sequence
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from dreamda_jax.algorithms.augment import color, warp
+from dreamda_jax.algorithms.augment.checks import check_images, check_keys
 from dreamda_jax.algorithms.augment.options import MAGNITUDES
 from dreamda_jax.types import AnyArray, Image
 
@@ -101,6 +103,8 @@ def rand_augment(
     Returns:
       uint8 [b, h, w, 3].
     """
+    check_keys(keys, images)
+    check_images(images)
     table = amounts(*images.shape[1:3])
 
     def augment(key: Array, image: Array) -> Array:
@@ -121,6 +125,7 @@ def draw_operations(
     random_magnitude: bool,
 ) -> tuple[Int[Array, "n"], Float[Array, "n"]]:
     """Which operations one image gets, as indices into `NAMES`, and their amounts with signs."""
+    chex.assert_shape(table, (len(NAMES), MAGNITUDES))
     places, shares, signs = jax.random.uniform(key, (3, num_ops))
     ops = (places * len(NAMES)).astype(jnp.int32)
     magnitudes = (shares * (magnitude + 1)).astype(jnp.int32) if random_magnitude else magnitude

@@ -4,9 +4,11 @@ A matrix [2, 3] takes (x, y, 1) of an output pixel to the input point it shows. 
 from the image's centre, x to the right and y down. Amounts and signs are torchvision's.
 """
 
+import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
+from dreamda_jax.algorithms.augment.checks import check_picture
 from dreamda_jax.types import AnyArray
 
 Matrix = Float[Array, "2 3"]
@@ -62,6 +64,9 @@ def warp(image: UInt8[AnyArray, "h w 3"], matrix: Matrix) -> UInt8[Array, "h w 3
       image: uint8 [h, w, 3].
       matrix: float32 [2, 3]; must take no point farther than three times the longer side away.
     """
+    check_picture(image)
+    chex.assert_shape(matrix, (2, 3))
+    chex.assert_type(matrix, float)
     height, width, _ = image.shape
     # In float32 it would be for the compiler to say which of two pixels at the same distance is
     # nearest. Coordinates are counted in half pixels, which makes those of the centre whole, with

@@ -8,6 +8,7 @@ uncertainty, stage 2 (`pseudo_label`) takes their word. Stage 3 is `semi_supervi
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
@@ -48,6 +49,8 @@ def stage1_loss(network: Network, *, dropout_rate: float, orthogonality_weight: 
     """
 
     def loss(params, batch_stats, method_state, key, batch: Targeted):
+        chex.assert_rank([batch.images, batch.targets], [4, 2])
+        chex.assert_equal_shape_prefix([batch.images, batch.targets], 1)
         weak_key, strong_key, mix_key, dropout_key, head_key = jax.random.split(key, 5)
         rows = len(batch.images)
         views = {
@@ -100,6 +103,10 @@ def head_loss(
     Returns:
       The loss; and accuracy and orthogonality.
     """
+    for view in seen.values():
+        chex.assert_rank([view.features, view.targets], 2)
+        chex.assert_type([view.features, view.targets], float)
+        chex.assert_equal_shape_prefix([view.features, view.targets], 1)
     losses, hits = [], []
     for kind in auxiliary.kinds(heads):
         for place, name in enumerate(("weak", "strong") if kind == "both" else (kind,)):

@@ -1,5 +1,6 @@
 """The weight of each unlabelled image in the consistency loss."""
 
+import chex
 import jax
 from jaxtyping import Array, Float
 
@@ -11,6 +12,8 @@ def consistency_weights(
     options: Consistency, confidence: Confidence, probabilities: Float[Array, "b c"]
 ) -> tuple[Float[Array, "b"], Confidence]:
     """The weight of each unlabelled image, and the statistics after it."""
+    chex.assert_rank(probabilities, 2)
+    chex.assert_type(probabilities, float)
     if options.weighting == "fixed":
         return fixed_weights(probabilities, threshold=options.threshold), confidence
     return softmatch_weights(

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -62,6 +63,10 @@ def head_logits(
       key: of the masks.
       dropout_rate: in [0, 1).
     """
+    count, width, classes = head["kernel"].shape
+    chex.assert_shape(head["bias"], (count, classes))
+    chex.assert_shape(features, (None, width))
+    chex.assert_type(features, float)
     inputs = jnp.broadcast_to(features, (head["kernel"].shape[0], *features.shape))
     if dropout_rate > 0:
         kept = jax.random.bernoulli(key, 1.0 - dropout_rate, inputs.shape)
@@ -71,6 +76,8 @@ def head_logits(
 
 def orthogonality_of(heads: Params) -> Float[Array, ""]:
     """Σ |W₁ᵀ W₂| over the kinds that have two heads (paper, Eq. 7)."""
+    for head in heads.values():
+        chex.assert_rank(head["kernel"], 3)
     pairs = [head["kernel"] for head in heads.values() if head["kernel"].shape[0] == 2]
     return sum((orthogonality(first, second) for first, second in pairs), jnp.float32(0))
 
@@ -96,6 +103,9 @@ def mc_dropout(
       The class of each head, that of the largest mean probability; the sample variance (T − 1) over
       the passes of that class's probability; and the mean probabilities over passes and heads.
     """
+    for kind in kinds(heads):
+        chex.assert_rank(features[kind], 2)
+        chex.assert_shape(keys, (len(features[kind]),))
 
     def one_pass(number: jax.Array) -> Float[Array, "k b c"]:
         logits = [

@@ -3,6 +3,7 @@
 Logits and probabilities are float32 [b, c], classes last.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,6 +14,9 @@ _EPSILON = 1e-12  # of a logarithm's argument
 
 def cross_entropy(logits: Float[Array, "b c"], targets: Float[Array, "b c"]) -> Float[Array, "b"]:
     """−Σ_c target_c log softmax(logits)_c; targets may be soft."""
+    chex.assert_rank(logits, 2)
+    chex.assert_equal_shape([logits, targets])
+    chex.assert_type([logits, targets], float)
     return optax.softmax_cross_entropy(logits, targets)
 
 
@@ -23,6 +27,8 @@ def orthogonality(first: Float[Array, "d c"], second: Float[Array, "d c"]) -> Fl
       first: kernel of one linear head, without its bias.
       second: likewise, of its partner.
     """
+    chex.assert_rank(first, 2)
+    chex.assert_equal_shape([first, second])
     return jnp.sum(jnp.abs(first.T @ second))
 
 
@@ -38,6 +44,8 @@ def pseudo_target(
       hard: one-hot of the largest; else softmax(logits / temperature).
       temperature: of the soft target, in (0, ∞).
     """
+    chex.assert_rank(logits, 2)
+    chex.assert_type(logits, float)
     logits = jax.lax.stop_gradient(logits)
     if hard:
         return jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1])
@@ -51,6 +59,7 @@ def consistency(
 
     Only the strong view gets a gradient.
     """
+    chex.assert_shape(weights, (len(strong_logits),))
     targets, weights = jax.lax.stop_gradient((targets, weights))
     return weights * cross_entropy(strong_logits, targets)
 
@@ -60,6 +69,8 @@ def class_balance_penalty(probabilities: Float[Array, "b c"]) -> Float[Array, ""
 
     Σ_c p_c log(p_c / h̄_c) with p_c = 1/c. It keeps soft labels from all becoming one class.
     """
+    chex.assert_rank(probabilities, 2)
+    chex.assert_type(probabilities, float)
     num_classes = probabilities.shape[-1]
     mean = jnp.mean(probabilities, axis=0)
     return -jnp.mean(jnp.log(mean + _EPSILON)) - jnp.log(float(num_classes))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -36,6 +37,9 @@ def interleave(parts: Sequence[jax.Array], rows: int) -> jax.Array:
       parts: [rows · kᵢ, ...], split by rows over the devices.
       rows: of which every part has a multiple.
     """
+    chex.assert_shape(list(parts), (None, *parts[0].shape[1:]))
+    for part in parts:
+        chex.assert_is_divisible(len(part), rows)
     shape = parts[0].shape[1:]
     grouped = jnp.concatenate([part.reshape(rows, -1, *shape) for part in parts], axis=1)
     return grouped.reshape(-1, *shape)
@@ -43,6 +47,7 @@ def interleave(parts: Sequence[jax.Array], rows: int) -> jax.Array:
 
 def separate(joined: jax.Array, parts: Sequence[jax.Array], rows: int) -> list[jax.Array]:
     """The parts again: `joined` is [Σ rows · kᵢ, ...], in the order `interleave` made."""
+    chex.assert_axis_dimension(joined, 0, sum(map(len, parts)))
     grouped = joined.reshape(rows, -1, *joined.shape[1:])
     ends = [sum(len(part) // rows for part in parts[: place + 1]) for place in range(len(parts))]
     split = jnp.split(grouped, ends[:-1], axis=1)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import chex
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -28,6 +29,9 @@ def judge(
       variances: MC-dropout variance of that class's probability.
       threshold: τ; the largest variance must be below it.
     """
+    chex.assert_rank(variances, 2)
+    chex.assert_equal_shape([classes, variances])
+    chex.assert_type([classes, variances], [int, float])
     uncertainty = variances.max(axis=1)
     accepted = agreement(classes) & (uncertainty < threshold)
     label = np.where(accepted, classes[:, 0], NO_LABEL).astype(np.int32)
@@ -36,4 +40,5 @@ def judge(
 
 def agreement(classes: Int[np.ndarray, "n k"]) -> Bool[np.ndarray, "n"]:
     """Whether all heads say the same."""
+    chex.assert_rank(classes, 2)
     return (classes == classes[:, :1]).all(axis=1)

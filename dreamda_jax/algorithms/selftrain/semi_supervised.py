@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -70,6 +71,8 @@ def semi_supervised_loss(
     names: tuple[View, ...] = ("weak", "strong") if heads else labelled_views
 
     def loss(params, batch_stats, confidence, key, batch: Batch):
+        chex.assert_rank([batch.images, batch.targets], [4, 2])
+        chex.assert_equal_shape_prefix([batch.images, batch.targets], 1)
         keys = jax.random.split(key, 7)
         rows = len(batch.images)
         view_of = {"weak": network.weak, "strong": network.strong}
@@ -82,6 +85,8 @@ def semi_supervised_loss(
         if consistency is not None:
             if batch.unlabelled is None:
                 raise ValueError("a batch without unlabelled images has no consistency")
+            chex.assert_rank(batch.unlabelled, 4)
+            chex.assert_is_divisible(len(batch.unlabelled), rows)
             parts += [
                 network.weak(keys[3], batch.unlabelled),
                 network.strong(keys[4], batch.unlabelled),

@@ -7,6 +7,7 @@ follows from them. Probabilities are those of the weak views of the *global* bat
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -34,6 +35,8 @@ def align_uniform(
     probabilities: Float[Array, "b c"], marginal: Float[Array, "c"]
 ) -> Float[Array, "b c"]:
     """Uniform alignment, p · (u / p̄) normalised again: classes predicted too often count less."""
+    chex.assert_rank(probabilities, 2)
+    chex.assert_shape(marginal, probabilities.shape[1:])
     aligned = probabilities / (marginal + _EPSILON)  # u is a constant that normalising cancels
     return aligned / jnp.sum(aligned, -1, keepdims=True)
 
@@ -42,6 +45,8 @@ def gaussian_weight(
     confidence: Confidence, max_probability: Float[Array, "b"], *, n_sigma: float = 2.0
 ) -> Float[Array, "b"]:
     """λ(p) = exp(−min(max p − μ, 0)² / (2σ²/n²)), in (0, 1]; 1 above the mean."""
+    chex.assert_rank(max_probability, 1)
+    chex.assert_type(max_probability, float)
     below = jnp.minimum(max_probability - confidence.mean, 0.0)
     weight = jnp.exp(-(below**2) / (2.0 * confidence.variance / n_sigma**2))
     return jnp.where(below < 0, weight, 1.0)  # 0/0 where the variance has become 0
@@ -64,6 +69,8 @@ def softmatch_weights(
       n_sigma: n; the larger, the faster the weight falls below the mean.
       alignment: weigh by the aligned predictions. (The pseudo-label never is aligned.)
     """
+    chex.assert_rank(probabilities, 2)
+    chex.assert_shape(confidence.marginal, probabilities.shape[1:])
     probabilities = jax.lax.stop_gradient(probabilities)
 
     def average(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -86,5 +93,6 @@ def softmatch_weights(
 
 def fixed_weights(probabilities: Float[Array, "b c"], *, threshold: float) -> Float[Array, "b"]:
     """FixMatch (Sohn et al. 2020): 1 where the largest probability reaches the threshold."""
+    chex.assert_rank(probabilities, 2)
     largest = jnp.max(jax.lax.stop_gradient(probabilities), -1)
     return (largest >= threshold).astype(jnp.float32)

@@ -5,7 +5,7 @@ import itertools
 import jax
 import numpy as np
 
-from dreamda_jax.train.self_training_programs import stage_key
+from dreamda_jax.train.amst_programs import stage_key
 
 
 def test_no_key_is_another_part_s_nor_that_of_its_first_steps():
