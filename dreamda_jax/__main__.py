@@ -19,24 +19,20 @@ COMMANDS = ("generate", "train", "evaluate", "finetune", "prompts", "plan", "rep
 def main() -> None:
     """Runs the command that is named first; without one, lists all."""
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("--help", "-h", "-help", "help"):
-        print(_overview())
-    elif arguments[0] == "--version":
-        from dreamda_jax import __version__
-
-        print(__version__)
-    elif arguments[0] not in COMMANDS:
-        near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(COMMANDS)
-        print(
-            f"error: unknown command {arguments[0]!r}{hint} (there are: {known})", file=sys.stderr
-        )
-        sys.exit(2)
-    else:
+    if arguments and arguments[0] in COMMANDS:
         del sys.argv[1]
         # As `python -m` would: workers that are started find their main module by its name.
         runpy.run_module(f"dreamda_jax.{arguments[0]}", run_name="__main__", alter_sys=True)
+        return
+    failures.watch_streams()
+    if not arguments or arguments[0] in ("--help", "-h", "-help", "help"):
+        failures.exit_with(lambda: print(_overview()))
+    if arguments[0] == "--version":
+        failures.exit_with(lambda: print(__version__))
+    near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(COMMANDS)
+    failures.fail(f"unknown command {arguments[0]!r}{hint} (there are: {known})", code=2)
 
 
 def _overview() -> str:

@@ -18,7 +18,9 @@ def run(monkeypatch, *arguments):
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
 def test_the_commands_are_listed_each_with_what_it_does(monkeypatch, capsys, arguments):
-    run(monkeypatch, *arguments)
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, *arguments)
+    assert ended.value.code == 0
     printed = capsys.readouterr().out
     lines = printed[printed.index("Commands:") :].splitlines()[1:]
     assert [line.split()[0] for line in lines] == list(dreamda.COMMANDS)
@@ -36,7 +38,8 @@ def test_every_command_can_be_run_as_a_module_too():
 
 
 def test_the_version(monkeypatch, capsys):
-    run(monkeypatch, "--version")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--version")
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
