@@ -12,6 +12,9 @@ import runpy
 import sys
 from pathlib import Path
 
+from dreamda_jax import __version__
+from dreamda_jax.settings import failures
+
 COMMANDS = ("generate", "train", "evaluate", "finetune", "prompts", "plan", "reproduce", "export")
 """In the order in which one needs them; each is a module that `python -m` runs as well."""
 
