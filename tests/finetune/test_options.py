@@ -110,5 +110,5 @@ def test_a_batch_divides_into_its_portions():
 
 def test_nothing_is_trained_in_float16():
     check_dtype("bfloat16")
-    with pytest.raises(UserError, match="float16: networks cannot be fine-tuned.*float32"):
+    with pytest.raises(UserError, match=r"float16: networks cannot be fine-tuned.*float32"):
         check_dtype("float16")
