@@ -2,7 +2,8 @@
 
 import pytest
 
-from dreamda_jax.options.finetune import Finetune
+from dreamda_jax.errors import UserError
+from dreamda_jax.options.finetune import Finetune, check_dtype
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,9 @@ def test_a_batch_divides_into_its_portions():
     assert Finetune(batch_size=12, accumulation=3).accumulation == 3
     with pytest.raises(ValueError, match="batch_size=8 must be a multiple of accumulation=3"):
         Finetune(batch_size=8, accumulation=3)
+
+
+def test_nothing_is_trained_in_float16():
+    check_dtype("bfloat16")
+    with pytest.raises(UserError, match=r"float16: networks cannot be fine-tuned.*float32"):
+        check_dtype("float16")

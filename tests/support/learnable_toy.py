@@ -12,6 +12,8 @@ TOKENS, CHANNELS = 3, 4
 class LearnableToy(ToyStableDiffusion):
     """The toy with what learning asks of a model: a posterior and the width of a context."""
 
+    dtype = jnp.float32
+
     @property
     def unet(self):
         return types.SimpleNamespace(cross_attention_dim=CHANNELS)

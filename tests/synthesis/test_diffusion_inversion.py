@@ -301,3 +301,10 @@ def test_options_that_do_not_fit_the_schedule(option):
     (name,) = option
     with pytest.raises(ValueError, match=name):
         DiffusionInversion(**option).check(toy())
+
+
+def test_nothing_is_learnt_in_float16():
+    model = toy()
+    model.dtype = np.float16
+    with pytest.raises(ValueError, match="float16: embeddings cannot be learnt in it"):
+        DiffusionInversion().check(model)
