@@ -7,9 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from dreamda_jax.errors import UserError
@@ -43,10 +43,6 @@ def restore(directory: Path, like):
         checkpoints.close()
 
 
-def assert_equal(found, expected) -> None:
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
-
-
 def damage(directory: Path, how) -> None:
     """Applies `how` to the largest file of a checkpoint, that of the weights."""
     file = max((f for f in directory.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
@@ -69,7 +65,7 @@ def test_the_newest_comes_back_exactly_and_the_last_two_are_kept(tmp_path):
     save(tmp_path, 10, 20, 30)
     step, found = restore(tmp_path, state(0))
     assert step == 30
-    assert_equal(found, state(30))
+    chex.assert_trees_all_equal(found, state(30))
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ["20", "30"]
 
 
@@ -79,7 +75,7 @@ def test_it_comes_back_in_another_sharding(tmp_path):
     _, found = restore(tmp_path, like)
     assert found["weights"].sharding == like["weights"].sharding
     assert not found["weights"].sharding.is_fully_replicated
-    assert_equal(found, state(10))
+    chex.assert_trees_all_equal(found, state(10))
 
 
 @pytest.mark.parametrize(("saved", "restored"), [(8, 1), (1, 8), (4, 2)])
@@ -113,7 +109,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, capfd, how):
     damage(tmp_path / "20", how)
     step, found = restore(tmp_path, state(0))
     assert step == 10
-    assert_equal(found, state(10))
+    chex.assert_trees_all_equal(found, state(10))
     gc.collect()
     printed = capfd.readouterr()
     assert re.search(r"^damaged     .*20: .*; removed, going on from step 10\n$", printed.out)
@@ -166,7 +162,7 @@ def test_a_step_that_was_half_removed_harms_no_other(tmp_path, capfd, step, cut)
     expected = 10 if step == 20 else 20
     found_step, found = restore(tmp_path, state(0))
     assert found_step == expected
-    assert_equal(found, state(expected))
+    chex.assert_trees_all_equal(found, state(expected))
     newer = step > expected
     assert (f"{step}: " in capfd.readouterr().out) == newer
     assert (str(step) in steps(tmp_path)) != newer

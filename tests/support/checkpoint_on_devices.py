@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import chex
 import jax
 
 from tests.runtime import test_checkpoint as this
@@ -20,7 +21,7 @@ def main(step: str, directory: Path) -> None:
     else:
         like = this.state(0, fsdp=devices)
         _, found = this.restore(directory, like)
-        this.assert_equal(found, this.state(10))
+        chex.assert_trees_all_equal(found, this.state(10))
         assert found["weights"].sharding == like["weights"].sharding
     print(json.dumps({"devices": devices}))
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import chex
 import huggingface_hub
 import huggingface_hub.errors
 import jax
@@ -37,10 +38,8 @@ def random_variables(shapes, seed=0):
 
 
 def assert_equal_trees(got, want):
-    assert jax.tree.structure(got) == jax.tree.structure(want)
-    for left, right in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        assert left.dtype == np.float32
-        np.testing.assert_array_equal(left, right)
+    chex.assert_type(jax.tree.leaves(got), np.float32)
+    chex.assert_trees_all_equal(got, want)
 
 
 TINY = find_architecture("resnet_tiny")

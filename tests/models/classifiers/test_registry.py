@@ -3,6 +3,7 @@
 import functools
 import json
 
+import chex
 import flax.errors
 import flax.traverse_util
 import jax
@@ -224,8 +225,7 @@ def test_statistics_of_a_sharded_batch_are_those_of_the_whole(tiny):
     assert len(sharded.sharding.device_set) == 2
     whole, split = train(variables, images), train(variables, sharded)
     # Each half by itself would be far off: it has other images.
-    for want, got in zip(jax.tree.leaves(whole), jax.tree.leaves(split), strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(split, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_mobilenet_drops_out_a_fifth():
