@@ -11,7 +11,6 @@ an RMS of 1 whatever its input, and can be the next call's input. `block_rms` me
 out, and `check_rms` refuses it where it is off.
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping
@@ -77,22 +76,18 @@ def networks(size: Size, dtype: str, *, tokenizer: Any = None) -> StableDiffusio
 
     Args:
       size: which.
-      dtype: "float32", "bfloat16", or "float16", in which only the U-Net may be called.
+      dtype: "float32", "bfloat16" or "float16", with which the VAE is float32.
       tokenizer: where prompts are to be encoded.
     """
     configs = size.configs
-    model = from_configs(
+    return from_configs(
         unet_config=configs.unet,
         vae_config=configs.vae,
         text_config=configs.text_encoder,
         scheduler_config=configs.scheduler,
         tokenizer=tokenizer,
-        dtype="bfloat16" if dtype == "float16" else dtype,
+        dtype=dtype,
     )
-    if dtype == "float16":  # not offered to users: nothing keeps a trained network in its range
-        half = jnp.float16
-        model = dataclasses.replace(model, unet=model.unet.clone(dtype=half), dtype=half)
-    return model
 
 
 def draw(model: StableDiffusion, *names: str, device: Any) -> dict[str, Params]:
