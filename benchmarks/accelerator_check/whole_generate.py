@@ -32,8 +32,8 @@ import numpy as np
 from benchmarks.accelerator_check import correctness, timing, weights
 from benchmarks.accelerator_check.report import NO_TIME, Section
 from benchmarks.accelerator_check.setup import Setup
-from configs import defaults, pets
 from dreamda_jax.algorithms.diffusion import keys
+from dreamda_jax.configs import defaults, pets
 from dreamda_jax.data import prompts, sources
 from dreamda_jax.data.sets import shards
 from dreamda_jax.generate import build, engine, run

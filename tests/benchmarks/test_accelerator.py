@@ -144,8 +144,7 @@ def test_a_section_that_has_no_time_left_is_not_run(monkeypatch, capsys):
 def test_a_package_that_is_missing_fails_its_section_only(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "benchmarks.accelerator_check.whole_generate", raising=False)
     monkeypatch.setitem(sys.modules, "ml_collections", None)
-    monkeypatch.delitem(sys.modules, "configs", raising=False)
-    for name in [name for name in sys.modules if name.startswith("configs.")]:
+    for name in [name for name in sys.modules if name.startswith("dreamda_jax.configs")]:
         monkeypatch.delitem(sys.modules, name)
     flags = flags_of(monkeypatch, "--size=micro", "--sections=d,g")
     assert accelerator.run(flags, jax.local_devices()[:1]) == 1
