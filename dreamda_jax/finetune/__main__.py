@@ -11,7 +11,6 @@ Run the same command again to continue a fine-tuning that was interrupted.
 
 import functools
 import threading
-import time
 from typing import Any
 
 from absl import flags
@@ -49,7 +48,7 @@ def _finetune(
 def _finetune_here(
     config: dict[str, Any], dry_run: bool, stop: threading.Event, *, verify: bool = False
 ) -> int | None:
-    from dreamda_jax.data.files import run_directory, staging
+    from dreamda_jax.data.files import run_directory
     from dreamda_jax.finetune import build
     from dreamda_jax.runtime import changed_images, devices, distributed
 
@@ -74,12 +73,11 @@ def _finetune_here(
     )
     from dreamda_jax.finetune import (  # seconds a wrong path need not cost
         cost,
-        prepare,
+        make,
         result,
         run,
         summary,
     )
-    from dreamda_jax.finetune.pictures import Pictures
     from dreamda_jax.models.stable_diffusion import loading
     from dreamda_jax.models.stable_diffusion.model import abstract_params
 
@@ -129,68 +127,17 @@ def _finetune_here(
         opened.require_writable()
         if not devices.process_index():
             changed_images.remember(output, sets)
-        started = time.monotonic()
-        prepared = prepare.prepare(
-            parts.source,
-            parts.model,
-            parts.files,
-            programs.mesh,
-            adaptation=parts.adaptation,
-            vocabulary=parts.vocabulary,
-            prompts=prompts,
-            view=parts.view,
-            flip=job.flip,
-            batch_size=job.batch_size,
-            cache=staging.local(job.cache),
+        lines = make.make(
+            parts,
+            programs,
+            prompts,
+            section_prompt=known.settings["prompt"],
+            notes=notes,
             stop=stop,
         )
-        if prepared is None:
-            return None
-        run.refuse_changed_images(output, prepared.latents.digest)
-        pictures = Pictures(
-            output,
-            programs,
-            {**prepared.frozen, "vae": prepared.vae},
-            prompts=prompts.of_classes,
-            text=prepared.text,
-            text_rows=prepared.class_prompts,
-            job=job,
-            latent_shape=parts.model.latent_shape(parts.view.resolution),
-        )
-        trained = run.train(output, job, programs, prepared, pictures, notes=notes, stop=stop)
-        if trained is None:
-            return None
-        seconds = time.monotonic() - started
-        arguments = result.arguments_of(output, job, known.settings["prompt"])
-        if not devices.process_index():
-            result.write_result(
-                output,
-                trained.params,
-                parts.model,
-                parts.files,
-                job=job,
-                vocabulary=parts.vocabulary,
-                class_prompts=dict(zip(parts.source.label_names, prompts.of_classes, strict=True)),
-                scheduler=parts.checkpoint.scheduler.given,
-                told={
-                    "steps": job.num_steps,
-                    "loss": trained.loss,
-                    "images_per_second": trained.rate,
-                    "seconds_of_last_process": seconds,
-                    "started_from": parts.checkpoint.path,
-                    "use": arguments,
-                },
-            )
-    sheet = pictures.file(job.num_steps)
-    print(
-        summary.end(
-            output,
-            seconds=seconds,
-            rate=trained.rate,
-            sheet=sheet if sheet.exists() else None,
-            next_=arguments,
-        )
-    )
+    if lines is None:
+        return None
+    print(lines)
     return 0
 
 
