@@ -16,7 +16,7 @@ from dreamda_jax.runtime.program_notes import ProgramNotes
 
 
 def make(
-    parts: Finetuning[CheckpointFiles],
+    checked: Finetuning[CheckpointFiles],
     programs: Programs,
     prompts: TrainingPrompts,
     *,
@@ -27,7 +27,7 @@ def make(
     """Trains from where an earlier run ended, and writes the result.
 
     Args:
-      parts: the job, its networks and its images.
+      checked: the job, its networks and its images.
       programs: compiled as they are first called.
       prompts: what images are trained with.
       section_prompt: section "prompt", for the command that uses the result.
@@ -40,17 +40,17 @@ def make(
     Raises:
       UserError: the disk is full, an image cannot be read any more, or the loss is not a number.
     """
-    job, output = parts.job, parts.output
+    job, output = checked.job, checked.output
     started = time.monotonic()
     prepared = prepare.prepare(
-        parts.source,
-        parts.model,
-        parts.files,
+        checked.source,
+        checked.model,
+        checked.files,
         programs.mesh,
-        adaptation=parts.adaptation,
-        vocabulary=parts.vocabulary,
+        adaptation=checked.adaptation,
+        vocabulary=checked.vocabulary,
         prompts=prompts,
-        view=parts.view,
+        view=checked.view,
         flip=job.flip,
         batch_size=job.batch_size,
         cache=staging.local(job.cache),
@@ -67,7 +67,7 @@ def make(
         text=prepared.text,
         text_rows=prepared.class_prompts,
         job=job,
-        latent_shape=parts.model.latent_shape(parts.view.resolution),
+        latent_shape=checked.model.latent_shape(checked.view.resolution),
     )
     trained = run.train(output, job, programs, prepared, pictures, notes=notes, stop=stop)
     if trained is None:
@@ -78,18 +78,18 @@ def make(
         result.write_result(
             output,
             trained.params,
-            parts.model,
-            parts.files,
+            checked.model,
+            checked.files,
             job=job,
-            vocabulary=parts.vocabulary,
-            class_prompts=dict(zip(parts.source.label_names, prompts.of_classes, strict=True)),
-            scheduler=parts.checkpoint.scheduler.given,
+            vocabulary=checked.vocabulary,
+            class_prompts=dict(zip(checked.source.label_names, prompts.of_classes, strict=True)),
+            scheduler=checked.checkpoint.scheduler.given,
             told={
                 "steps": job.num_steps,
                 "loss": trained.loss,
                 "images_per_second": trained.rate,
                 "seconds_of_last_process": seconds,
-                "started_from": parts.checkpoint.path,
+                "started_from": checked.checkpoint.path,
                 "use": arguments,
             },
         )
