@@ -54,7 +54,7 @@ def test_well_known_networks_read_prompts(version, padding):
     name = f"sd2-community/stable-diffusion-{version}"
     if version == "1-5":
         name = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    model = open_networks(name, revision=None, dtype="bfloat16").value
+    model = open_networks(Model(path=name)).value
     ids = [49406, 320, 1125, 539, 320, 1929, 49407, *([padding] * 70)]
     assert model.tokenize(["a photo of a dog"]).tolist() == [ids]
 

@@ -10,7 +10,7 @@ import pytest
 from dreamda_jax.errors import UserError
 from dreamda_jax.generate import cost
 from dreamda_jax.models.stable_diffusion import loading
-from dreamda_jax.runtime import devices
+from dreamda_jax.runtime import devices, exported_settings
 from dreamda_jax.runtime.devices import ROWS, WHOLE, map_devices
 from dreamda_jax.synthesis.dreamda import DreamDA
 from dreamda_jax.synthesis.method import Inputs
@@ -151,8 +151,8 @@ def test_devices_of_a_pathways_proxy_are_refused(monkeypatch, runtime_type):
 
 def test_the_proxy_s_platform_is_refused(monkeypatch):
     """As pathwaysutils tells it: by the name in JAX_PLATFORMS."""
-    start_config = types.SimpleNamespace(jax_platforms="proxy,cpu")
-    monkeypatch.setattr(jax, "config", start_config)
+    monkeypatch.setattr(exported_settings, "fix", lambda: None)
+    monkeypatch.setattr(jax, "config", types.SimpleNamespace(jax_platforms="proxy,cpu"))
     with pytest.raises(UserError, match="driven by Pathways"):
         devices.start()
 

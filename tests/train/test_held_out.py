@@ -26,12 +26,12 @@ def config(tmp_path):
 
 
 def test_the_same_names_with_other_pictures_are_accepted(config, tmp_path):
-    parts = train.training(config)
-    assert (len(parts.real), len(parts.test)) == (12, 12)
-    assert not [note for note in parts.notes if "byte for byte" in note]
+    setup = train.training(config)
+    assert (len(setup.real), len(setup.held_out.test)) == (12, 12)
+    assert not [line for line in setup.warnings if "byte for byte" in line]
     given = {"real": str(tmp_path / "train"), "synthetic": str(tmp_path / "test")}
     judged = evaluate.evaluation(config, **given)
-    assert len(judged.real) == len(judged.synthetic) == 12
+    assert len(judged.sets["real"]) == len(judged.sets["synthetic"]) == 12
 
 
 def test_the_same_pictures_are_refused_whatever_they_are_called(config, tmp_path):
@@ -49,6 +49,6 @@ def test_the_same_pictures_are_refused_whatever_they_are_called(config, tmp_path
 
 def test_one_stolen_picture_is_named(config, tmp_path):
     shutil.copy(tmp_path / "train/bag/0.png", tmp_path / "test/bag/3.png")
-    (note,) = [note for note in train.training(config).notes if "byte for byte" in note]
+    (note,) = [note for note in train.training(config).warnings if "byte for byte" in note]
     assert "1 images of section test" in note
     assert "bag/3.png" in note
