@@ -78,12 +78,16 @@ def test_a_large_mean_costs_no_digits(shape, mean):
 
 
 def test_rows_far_from_all_others_cost_no_digits():
-    """The rows that the shift is taken from may be anything."""
+    """The rows that the shift is taken from may be anything.
+
+    Three bits of the variance are lost, and what the compiler's own order of summing costs: 9e-6 of
+    the largest with jax 0.8, 1e-6 with 0.10. Without a shift it would be a hundredth.
+    """
     images, params = drawn((2, 32, 32, 64), "float32")
     images = images.at[:, ::8].add(1e4)
     want = in_float64(images, params, num_groups=32, epsilon=1e-5)
     found = group_norm(images, params, num_groups=32, epsilon=1e-5)
-    np.testing.assert_allclose(found, want, rtol=0, atol=2e-6 * np.abs(want).max())
+    np.testing.assert_allclose(found, want, rtol=0, atol=2e-5 * np.abs(want).max())
 
 
 def test_the_module_has_the_parameters_of_flax_s():
