@@ -81,7 +81,7 @@ def test_rows_far_from_all_others_cost_no_digits():
     """The rows that the shift is taken from may be anything.
 
     Three bits of the variance are lost, and what the compiler's own order of summing costs: 9e-6 of
-    the largest with jax 0.8, 1e-6 with 0.10. Without a shift it would be a hundredth.
+    the largest with jax 0.8, 6e-7 with 0.10.
     """
     images, params = drawn((2, 32, 32, 64), "float32")
     images = images.at[:, ::8].add(1e4)
