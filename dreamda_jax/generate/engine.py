@@ -200,6 +200,7 @@ class _Engine:
                     shards.Skipped(s.index, s.name, s.error) for s in its_seeds.values() if s.error
                 ]
                 shards.write_shard(self._job.layout, shard, made_records, skipped)
+                self._statistics.kept += len(made_records)
                 self._report.shard(made_records, its_seeds)
         self._report.images(len(batch.seeds) * n)
 

@@ -64,6 +64,8 @@ def make_and_report(
         mine=mine,
         refresh=lambda: _fetch_learned(mirrors),
     )
+    if stop.is_set():
+        print(summary.kept(statistics, seeds_per_shard=making.layout.seeds_per_shard))
     if statistics.images_in_seconds:
         expected.notes.put(seconds_each=statistics.seconds / statistics.images_in_seconds)
     print(summary.made(statistics, noise_scale=making.method.noise_scale))

@@ -11,6 +11,7 @@ class Statistics:
 
     Attributes:
       images: how many it made.
+      kept: of them, those in shards that it finished.
       batches: in how many calls of the program.
       seconds: from the first batch's end to the last one's, so without compilation.
       device_wait_seconds: of these, how long the devices had nothing to do.
@@ -21,6 +22,7 @@ class Statistics:
     """
 
     images: int = 0
+    kept: int = 0
     batches: int = 0
     seconds: float = 0.0
     device_wait_seconds: float = 0.0

@@ -83,6 +83,18 @@ def made(statistics: Statistics, *, noise_scale: float | None) -> str:
     return "\n".join(lines)
 
 
+def kept(statistics: Statistics, *, seeds_per_shard: int) -> str:
+    """What a run that was stopped leaves: whole shards, and nothing of the others."""
+    lost = statistics.images - statistics.kept
+    line = f"kept      {statistics.kept:,} of the {statistics.images:,} images made now"
+    if not lost:
+        return line
+    return (
+        f"{line}; {lost:,} of unfinished shards will be made again (a smaller "
+        f"synthesis.seeds_per_shard than {seeds_per_shard}, chosen when a set is begun, loses less)"
+    )
+
+
 def session(statistics: Statistics, *, devices: str, price: Cost) -> dict[str, Any]:
     """The same for machines: a line of `data.sets.production_log`."""
     return {

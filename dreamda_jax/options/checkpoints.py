@@ -11,9 +11,9 @@ class Scheduler:
     num_train_timesteps: int | None = None
     """Steps that the network was trained on."""
     beta_start: float | None = None
-    """Β of the first of them."""
+    """β of the first of them."""
     beta_end: float | None = None
-    """Β of the last."""
+    """β of the last."""
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] | None = None
     """How β runs between them."""
     steps_offset: int | None = None

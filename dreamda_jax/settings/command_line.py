@@ -15,10 +15,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dreamda_jax.errors import UserError
-from dreamda_jax.settings import config_files, failures, streams
+from dreamda_jax.settings import config_errors, config_files, failures, streams
 
 FLAGS = flags.FLAGS
-_QUOTES = "\"'"
 
 
 def define_config_flag() -> None:
@@ -75,12 +74,20 @@ def read_config() -> dict[str, Any]:
     """
     try:
         config = FLAGS.config
-        if config is None:
+        if config is None and not FLAGS["config"].present:
             raise UserError(
                 "no configuration given: add --config with a file of your own, or one of "
                 + ", ".join(config_files.names())
             )
-        return config.to_dict()
+        # Of a file that is not there any attribute raises what loading it raised.
+        to_dict = getattr(config, "to_dict", None)
+        if to_dict is None:
+            raise UserError(
+                f"get_config() of the configuration returns {type(config).__name__} and not a "
+                "ConfigDict: begin with config = defaults.get_config() of dreamda_jax.configs, "
+                "change its fields, and return it"
+            )
+        return to_dict()
     except OSError as error:  # ml_collections keeps a file that did not load until it is used
         raise UserError(_not_loaded(error)) from error
 
@@ -150,26 +157,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = FLAGS(argv)
     except flags.Error as error:
-        # What a configuration itself refuses; any other error of one keeps its traceback.
-        refused = re.search(r"Traceback.*\nValueError: (.+)", str(error), re.DOTALL)
-        failures.fail(f"configuration: {refused[1].strip()}" if refused else str(error), code=2)
+        failures.fail(config_errors.of_flags(str(error)), code=2)
     except OSError as error:
         failures.fail(_not_loaded(error), code=1)
-    except NameError as error:
-        failures.fail(
-            f"a configuration is a name such as fashion, or a Python file ({error})", code=2
-        )
-    except (ImportError, AttributeError, TypeError, KeyError, ValueError, SyntaxError) as error:
-        near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
-        if near:  # ml_collections' own words, without the layers of quotes they come in
-            failures.fail(f"unknown config field {near[2]!r}; did you mean {near[1]!r}?", code=2)
-        if isinstance(error, KeyError | AttributeError):
-            failures.fail(
-                f"unknown config field {str(error).strip(_QUOTES)!r} (a method has options of its "
-                "own: --help=method lists them)",
-                code=2,
-            )
-        failures.fail(f"configuration: {error}", code=2)
+    except Exception as error:  # what a configuration file raises as it is loaded
+        failures.fail(config_errors.of_loading(error, argv), code=2)
     if len(rest) > 1:
-        failures.fail(f"unexpected argument {rest[1]!r}: flags start with --", code=2)
+        meant = f": --config {rest[1]}?" if rest[1] in config_files.names() else ""
+        failures.fail(f"unexpected argument {rest[1]!r}{meant or ': flags start with --'}", code=2)
     return rest

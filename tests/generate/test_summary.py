@@ -42,3 +42,11 @@ def test_summaries():
     assert "1,200 images, 5.0 kB, in out" in end
     assert "2 seed images" in end
     assert "python -m dreamda_jax.export --input out" in end
+
+
+def test_a_stopped_run_says_what_it_keeps():
+    none = summary.kept(Statistics(images=80, kept=0), seeds_per_shard=8)
+    assert none.startswith("kept      0 of the 80 images made now; 80 of unfinished shards")
+    assert "synthesis.seeds_per_shard than 8" in none
+    every = summary.kept(Statistics(images=20, kept=20), seeds_per_shard=8)
+    assert every == "kept      20 of the 20 images made now"
