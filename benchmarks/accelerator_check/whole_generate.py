@@ -48,7 +48,7 @@ from dreamda_jax.types import Params
 
 TITLE = "the whole generate (configs/pets.py): images/s and each stage's share"
 _NETWORKS = ("unet", "vae", "text_encoder")
-_TOKENIZER = Path(defaults.__file__).parents[1] / "dreamda_jax" / "sample" / "tiny_sd" / "tokenizer"
+_TOKENIZER = Path(defaults.__file__).parents[1] / "sample" / "tiny_sd" / "tokenizer"
 _BATCHES = 3  # of the measured run: the first one starts the engine's clock
 # What is tried in this order until the time suffices: variants of a seed, steps.
 _PORTIONS = ((30, 100), (10, 100), (5, 100), (5, 20), (5, 5))

@@ -8,7 +8,6 @@ compiles once.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-import optax
 from jaxtyping import Array, Float, Int, UInt, UInt8
 
 from dreamda_jax.algorithms.diffusion.keys import RawKeys
@@ -17,6 +16,8 @@ from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.types import AnyArray, Image, Params
 
 if TYPE_CHECKING:
+    import optax
+
     from dreamda_jax.models.clip.encoder import Guide
     from dreamda_jax.models.weights.load import Place
 
@@ -82,7 +83,7 @@ class Learning(Protocol):
     ) -> Any:
         """The state after `steps_per_call` further steps, the first of which has this number."""
 
-    def optimizer(self) -> optax.GradientTransformation:
+    def optimizer(self) -> "optax.GradientTransformation":
         """That of the embeddings."""
 
 

@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
-import tqdm
-
 from dreamda_jax.data.files import atomic
 from dreamda_jax.data.files.fetched import Fetched, Object
 from dreamda_jax.data.files.mirror import Mirror
@@ -141,6 +139,8 @@ def _fetched(address: str) -> Path:
 def _with_a_bar(address: str, behind: dict[str, Object]) -> Iterator[str]:
     if not behind:
         return
+    import tqdm  # here, where something is fetched
+
     size = sum(there.size for there in behind.values())
     print(f"fetching    {shown(address)}, {len(behind):,} files, {size / 1e6:,.1f} MB", flush=True)
     with tqdm.tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
