@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import chex
+import jax.numpy as jnp
+
 from dreamda_jax.models.stable_diffusion.model import StableDiffusion
 from dreamda_jax.runtime.devices import ROWS, WHOLE, map_devices
 from dreamda_jax.synthesis.method import Inputs, Method, Outputs
@@ -35,6 +38,9 @@ def synthesis_program(
     """
 
     def synthesize(params: Params, inputs: Inputs) -> Outputs:
+        chex.assert_rank(list(inputs), [4, 4, 2, 2, 2, 1])
+        chex.assert_type([inputs.images, inputs.keys], [jnp.uint8, jnp.uint32])
+        chex.assert_equal_shape_prefix([inputs.images, inputs.contexts, inputs.keys], 1)
         outputs = method.synthesize(model, params, inputs, keep_trajectory=keep_trajectory)
         return outputs._replace(site_rms=outputs.site_rms[None])
 

@@ -12,6 +12,7 @@ store.
 import enum
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt
@@ -74,6 +75,9 @@ def _draw(
     stream: Stream,
     shape: tuple[int, ...],
 ) -> Float[Array, "r ..."]:
+    chex.assert_shape(keys, (None, 2))
+    chex.assert_type(keys, jnp.uint32)
+
     def draw(key: UInt[AnyArray, "2"]) -> jax.Array:
         of_step = jax.random.fold_in(random_key.typed(key), timestep)
         return distribution(jax.random.fold_in(of_step, stream), shape, jnp.float32)

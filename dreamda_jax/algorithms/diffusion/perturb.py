@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,7 @@ def perturbed_call(
     Raises:
       ValueError: no block of that name was called.
     """
+    chex.assert_rank([latents, context], [4, 3])
     rows = latents.shape[0]
     mean_squares: list[jax.Array] = []
 
