@@ -5,10 +5,12 @@ The kernel releases it on any death.
 
 import logging
 import os
+import re
 import socket
 import time
 from pathlib import Path
 
+from dreamda_jax.data.files import atomic
 from dreamda_jax.errors import UserError
 
 try:
@@ -18,6 +20,7 @@ except ImportError:  # Windows: no lock; two processes then waste work but damag
 
 _LOG = logging.getLogger(__name__)
 _held_descriptors: set[int] = set()
+_PATIENCE = 50  # tenths of a second
 
 
 def _close_in_child() -> None:
@@ -42,9 +45,9 @@ def hold(directory: Path, process_index: int) -> int | None:
     path = directory / f".lock-{process_index}"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
     except BlockingIOError:
-        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
+        holder = _holder(descriptor)
         os.close(descriptor)
         raise UserError(
             f"{directory} is in use by another process ({holder or 'just starting'}). Wait for it, "
@@ -60,6 +63,24 @@ def hold(directory: Path, process_index: int) -> int | None:
     os.pwrite(descriptor, text.encode(), 0)
     _held_descriptors.add(descriptor)
     return descriptor
+
+
+def _lock(descriptor: int) -> None:
+    """Takes the lock; of a holder that was killed a worker may have it for a moment still."""
+    for _ in range(_PATIENCE):
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            named = re.match(r"process (\d+) on (\S+),", _holder(descriptor))
+            is_here = named is not None and named[2] == socket.gethostname()
+            if named is None or not is_here or atomic.process_is_alive(int(named[1])):
+                raise
+            time.sleep(0.1)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
 
 
 def release(descriptor: int) -> None:

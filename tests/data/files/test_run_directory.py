@@ -180,6 +180,25 @@ def test_a_second_process_is_refused_and_sigkill_frees_the_lock(tmp_path):
         holder.kill()
 
 
+def test_a_worker_that_outlives_its_killed_parent_for_a_moment_is_waited_for(tmp_path):
+    late = HOLDER.replace(
+        "    child = os.fork()",
+        "    from dreamda_jax.data.files import run_lock\n"
+        "    run_lock._held_descriptors.clear()  # not closed in the child\n"
+        "    child = os.fork()",
+    ).replace(
+        "        signal.pause()\n    print",
+        "        import time; time.sleep(1); os._exit(0)\n    print",
+    )
+    script = textwrap.dedent(late.format(repository=str(ROOT), settings=SETTINGS))
+    holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    assert int(holder.stdout.readline())
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with open_run(tmp_path, SETTINGS) as run:
+        assert run.resumed
+
+
 def test_hosts_starting_at_once_agree(tmp_path):
     def start(index):
         with open_run(tmp_path / "run", SETTINGS, process_index=index) as run:
