@@ -163,6 +163,23 @@ HOLDER = """
 """
 
 
+LATE_HOLDER = """
+    import os, signal, sys, time
+    sys.path.insert(0, {repository!r})
+    from pathlib import Path
+    from dreamda_jax.data.files import run_lock
+    from dreamda_jax.data.files.run_directory import open_run
+    run = open_run(Path(sys.argv[1]), {settings!r})
+    run_lock._held_descriptors.clear()  # so that the worker keeps the lock
+    child = os.fork()
+    if child == 0:
+        time.sleep(1)
+        os._exit(0)
+    print(child, flush=True)
+    signal.pause()
+"""
+
+
 def test_a_second_process_is_refused_and_sigkill_frees_the_lock(tmp_path):
     script = textwrap.dedent(HOLDER.format(repository=str(ROOT), settings=SETTINGS))
     holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
@@ -181,16 +198,7 @@ def test_a_second_process_is_refused_and_sigkill_frees_the_lock(tmp_path):
 
 
 def test_a_worker_that_outlives_its_killed_parent_for_a_moment_is_waited_for(tmp_path):
-    late = HOLDER.replace(
-        "    child = os.fork()",
-        "    from dreamda_jax.data.files import run_lock\n"
-        "    run_lock._held_descriptors.clear()  # not closed in the child\n"
-        "    child = os.fork()",
-    ).replace(
-        "        signal.pause()\n    print",
-        "        import time; time.sleep(1); os._exit(0)\n    print",
-    )
-    script = textwrap.dedent(late.format(repository=str(ROOT), settings=SETTINGS))
+    script = textwrap.dedent(LATE_HOLDER.format(repository=str(ROOT), settings=SETTINGS))
     holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
     assert int(holder.stdout.readline())
     holder.send_signal(signal.SIGKILL)
