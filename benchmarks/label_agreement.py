@@ -8,17 +8,26 @@ classifier that `python -m dreamda_jax.train` saved.
 """
 
 import argparse
+import tempfile
+import threading
 from pathlib import Path
 
 from reporting import machine, print_json, print_table
 
-from dreamda_jax.reproduce.labels import agreement
+from dreamda_jax.reproduce.labels import Agreement, agreement
 
 
 def main() -> None:
     """Prints a column per set, a row per class."""
     flags = _parse_flags()
-    sets = {str(directory): agreement(directory, flags.oracle) for directory in flags.sets}
+    sets: dict[str, Agreement] = {}
+    for directory in flags.sets:
+        with tempfile.TemporaryDirectory() as scratch:
+            found = agreement(
+                directory, flags.oracle, portions=Path(scratch), stop=threading.Event()
+            )
+        assert found is not None, "nobody stops it"
+        sets[str(directory)] = found
     overall = {path: of.share.value if of.share else None for path, of in sets.items()}
     names = next(iter(sets.values())).by_class
     rows = [["all", *overall.values()]]

@@ -9,6 +9,8 @@ nothing is trained. `--write=FILE` writes the verdicts with the oracle's labels 
 train with as `amst.pseudo_labels=FILE`: what perfect labels would give.
 """
 
+import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from absl import flags
 from reporting import machine, print_json, print_table
 
 from dreamda_jax.algorithms.selftrain.pseudo_label import agreement
+from dreamda_jax.data import sources
 from dreamda_jax.data.sets.verdicts import read_verdicts, write_verdicts
-from dreamda_jax.models.classifiers.oracle import open_oracle
+from dreamda_jax.models.classifiers.oracle import Oracle, open_oracle
 from dreamda_jax.options.classifier import TrainingData
 from dreamda_jax.reproduce.labels import ask, share
 from dreamda_jax.settings import binding, command_line
@@ -31,6 +34,14 @@ flags.DEFINE_list("thresholds", ["0.001", "0.003", "0.01", "0.03"], "To try.")
 flags.DEFINE_string("write", None, "Where to write the verdicts with the oracle's labels.")
 
 
+def _classes(oracle: Oracle, source: sources.Source) -> np.ndarray:
+    """int32 [n]: the oracle's class of every image; -1 where it cannot be decoded."""
+    with tempfile.TemporaryDirectory() as scratch:
+        said = ask(oracle, source, portions=Path(scratch), stop=threading.Event())
+    assert said is not None, "nobody stops it"
+    return np.where(said["decoded"], said["classes"], -1)
+
+
 def main() -> None:
     """Prints a line per threshold, and the drift."""
     config = command_line.read_config()
@@ -40,7 +51,7 @@ def main() -> None:
     synthetic = images.synthetic(data, label_names=real.label_names).source
     verdicts, label_names, head_names, metadata = read_verdicts(Path(FLAGS.verdicts))
     oracle = open_oracle(FLAGS.oracle, label_names)
-    made, seeds = ask(oracle, synthetic), ask(oracle, real)
+    made, seeds = _classes(oracle, synthetic), _classes(oracle, real)
     truth = np.array([real[place].label for place in range(len(real))])
 
     agreed, label = agreement(verdicts.predictions), verdicts.predictions[:, 0]
