@@ -51,8 +51,8 @@ class DreamDAOptions:
     noise_scale: float = 3.0
     """σ_h, standard deviation of the perturbation in the units of the site. 0 is none."""
     site: str = "bottleneck"
-    """What is perturbed: "bottleneck", "encoder_<i>", "decoder_<i>", "x_T", "x_t" (every step) or
-    "x_0"."""
+    """What is perturbed: "bottleneck", "encoder_<i>", "decoder_<i>", "x_T", "x_t" (every step but
+    the first) or "x_0"."""
     update_rule: Literal["official", "asymmetric"] = "official"
     """How the step is made: "official" (the release's rule) or "asymmetric" (Eq. 6 as printed)."""
     cfg_noise: Literal["independent", "shared"] = "independent"

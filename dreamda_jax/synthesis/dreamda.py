@@ -224,6 +224,11 @@ class Stages:
             noise = keys.normal(row_keys, t, Stream.PERTURBATION, latents.shape[1:])
             return latents + options.noise_scale * noise
 
+        def perturb_between(latents: jax.Array, t: AnyArray) -> jax.Array:
+            # The paper's row is t = 1 … T − 1: x_T has a site of its own.
+            is_first = t == self.schedule.timesteps[0]
+            return jnp.where(is_first, latents, perturb_latents(latents, t))
+
         if options.site == "x_T":
             start = perturb_latents(start, self.schedule.timesteps[0])
         network = self._network()
@@ -233,7 +238,7 @@ class Stages:
             self.schedule,
             noise=recorded,
             step_noise=step_noise,
-            perturb_latents=perturb_latents if options.site == "x_t" else lambda x, _: x,
+            perturb_latents=perturb_between if options.site == "x_t" else lambda x, _: x,
             keep_trajectory=keep_trajectory,
             scan=network.scan,
         )

@@ -93,6 +93,9 @@ class Programs:
             )
             if loaded.head_replaced:
                 print(f"head        {loaded.head_replaced}", flush=True)
+            elsewhere = self.network.image_size != self.network.architecture.image_size
+            if loaded.is_renamed and elsewhere and self.network.architecture.renamed_elsewhere:
+                print(f"note        {self.network.architecture.renamed_elsewhere}", flush=True)
             variables = {**variables, **loaded.variables}  # Swin has no batch_stats to load
         return variables
 

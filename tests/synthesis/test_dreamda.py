@@ -137,7 +137,7 @@ def by_hand(model, method, inputs, seed, variant):
     if options.site == "x_T":
         x = x + scale * draw(variant_key, steps[0][0], Stream.PERTURBATION)
     for (t, _, a, a_previous, sigma), z in zip(steps, recorded, strict=True):
-        if options.site == "x_t":
+        if options.site == "x_t" and t != steps[0][0]:
             x = x + scale * draw(variant_key, t, Stream.PERTURBATION)
         noises = [jnp.zeros((8, 8, 4))]
         if options.site == "bottleneck":

@@ -145,7 +145,8 @@ def make_schedule(
       beta_schedule: how β runs between them.
       steps_offset: added to every timestep of the "leading" spacing.
       set_alpha_to_one: whether ᾱ after the last step is 1 rather than ᾱ_0.
-      timestep_spacing: how the sub-sequence lies in the schedule.
+      timestep_spacing: how the sub-sequence lies in the schedule. Under "linspace", and "trailing"
+        where N does not divide the schedule's length, steps are not those of diffusers.
       solver: "ddim", or "dpm++2m": DPM-Solver++(2M), deterministic at η = 0, its SDE at η = 1.
 
     Raises:
@@ -166,7 +167,9 @@ def make_schedule(
             f"use a strength of at least {1 / num_inference_steps:g}"
         )
     timesteps = every[len(every) - count :]
-    # diffusers subtracts the stride; along the sub-sequence that is its next member.
+    # Each step leads to the next member of the sub-sequence. diffusers' DDIMScheduler takes
+    # t - train // N instead, which is another timestep under "linspace", and under "trailing" where
+    # N does not divide the schedule's length: its last ᾱ is then not that of the next step's input.
     last = timesteps[-1] - num_train_timesteps // num_inference_steps
     previous = np.append(timesteps[1:], last)
     final = 1.0 if set_alpha_to_one else bar[0]

@@ -42,6 +42,8 @@ class Loaded(NamedTuple):
     """{"params": ..., "batch_stats": ...}, float32; the latter only where there is BatchNorm."""
     head_replaced: str | None
     """Why the head is not the file's but the initial one, for the log; None if it is the file's."""
+    is_renamed: bool
+    """Whether the file has timm's names, of an architecture that has others here."""
 
 
 class ClassifierConfig(NamedTuple):
@@ -79,7 +81,8 @@ def load(
             damaged, quantised, pickled or not there, or the hub cannot be reached.
     """
     file = find_weights(weights, revision=revision)
-    stored = architecture.to_usual_names(_read_state_dict(file))
+    found = _read_state_dict(file)
+    stored = architecture.to_usual_names(found)
     flat = flax.traverse_util.flatten_dict(variables)
     names = {architecture.tensor_name(path): path for path in flat}
     shapes = {name: torch_shape(path[-1], flat[path].shape) for name, path in names.items()}
@@ -104,7 +107,9 @@ def load(
         else:
             array = stored[name].transpose(flax_axes(path[-1], stored[name].ndim))
         loaded[path] = place(np.ascontiguousarray(array))
-    return Loaded(flax.traverse_util.unflatten_dict(loaded), head_replaced)
+    return Loaded(
+        flax.traverse_util.unflatten_dict(loaded), head_replaced, stored.keys() != found.keys()
+    )
 
 
 def save(

@@ -51,6 +51,8 @@ class Architecture(NamedTuple):
     to_usual_names: Callable[[StateDict], StateDict] = dict
     """From a state dict under other names, timm's, to the names of `tensor_name`; PyTorch layout
     on both sides. What has those names already stays."""
+    renamed_elsewhere: str = ""
+    """What to say where such weights are used at another `image_size`; "": nothing."""
     image_size: int = 224
     """The usual side of its input, in pixels."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -129,6 +131,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             head="head",
             tensor_name=lambda path: swin_v2.torchvision_name(path[1:]),
             to_usual_names=swin_v2.from_timm,
+            renamed_elsewhere=swin_v2.TIMM_AT_OTHER_SIZES,
             image_size=256,
         ),
         Architecture(

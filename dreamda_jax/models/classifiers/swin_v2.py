@@ -1,7 +1,8 @@
 """Swin Transformer V2 (Liu et al., arXiv 2111.09883), with the numbers of torchvision and timm.
 
 On the same weights it equals torchvision's `swin_v2_t` (torchvision/models/swin_transformer.py),
-and at 256×256 timm's `swinv2_tiny_window8_256` (timm/models/swin_transformer_v2.py). It starts from
+and at 256×256 timm's `swinv2_tiny_window8_256` (timm/models/swin_transformer_v2.py); at other sizes
+timm shrinks the window where a feature map is smaller, torchvision pads the map. It starts from
 torchvision's initialisation. Torchvision's state dict holds these parameters under other names
 (`torchvision_name`) and two buffers per block that are constants here, `attn.relative_coords_table`
 and `attn.relative_position_index`. `from_timm` brings timm's state dict to torchvision's names.
@@ -40,6 +41,13 @@ _TIMM_NAMES = (
     (re.compile(r"\.mlp\.fc2\."), ".mlp.3."),
     (re.compile(r"^head\.fc\."), "head."),
 )
+
+TIMM_AT_OTHER_SIZES = (
+    "these are timm's weights of Swin V2, at another size than 256 pixels: where a feature map is "
+    "smaller than a window timm shrinks the window and torchvision pads the map. As torchvision "
+    "does here, so that logits are not timm's; at classifier.image_size=256 they are"
+)
+"""What a person should hear of such weights."""
 
 
 class SwinTransformerV2(nn.Module):
