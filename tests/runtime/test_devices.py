@@ -158,4 +158,5 @@ def test_the_proxy_s_platform_is_refused(monkeypatch):
 
 
 def test_ordinary_devices_start():
-    devices.start()
+    devices.start()  # raises where they cannot be used
+    assert devices.local_device_count() == len(jax.local_devices()) > 0

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from dreamda_jax.models.classifiers import pretrained
 from dreamda_jax.runtime import devices
 from dreamda_jax.train import build
 from dreamda_jax.train.methods import open_programs
@@ -53,3 +54,17 @@ def test_the_shapes_of_a_batch_are_those_that_the_main_stage_takes(setup):
     after, metrics = jax.eval_shape(programs.main_stage.step, key, state, batch)
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
     assert metrics["loss"].shape == ()
+
+
+@pytest.mark.parametrize(("image_size", "is_said"), [(32, True), (256, False)])
+def test_weights_that_another_library_uses_otherwise_at_this_size(
+    setup, monkeypatch, capsys, image_size, is_said
+):
+    architecture = setup.network.architecture._replace(renamed_elsewhere="as X", image_size=256)
+    network = setup.network._replace(
+        architecture=architecture, weights="file", image_size=image_size
+    )
+    loaded = pretrained.Loaded({}, head_replaced=None, is_renamed=True)
+    monkeypatch.setattr(pretrained, "load", lambda *arguments: loaded)
+    Programs(network, setup.recipe, devices.training_mesh()).first_variables(0)
+    assert ("note        as X" in capsys.readouterr().out) == is_said

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -70,7 +69,7 @@ def place_params(
         if network not in params:
             raise UserError(f"params has no {network!r}: give what from_pretrained returned")
         wanted = flax.traverse_util.flatten_dict(expected)
-        given = flax.traverse_util.flatten_dict(jax.tree.map(lambda leaf: leaf, params[network]))
+        given = flax.traverse_util.flatten_dict(params[network])
         wrong = [
             "/".join(path)
             for path in sorted(wanted.keys() | given.keys())
